@@ -1,0 +1,42 @@
+# `make help` lists the targets. Python >= 3.11 and make are all that must be there before.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := app ragserver tests alembic bench
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format lock migration openapi bench
+
+help: ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+install: $(VENV)/.installed ## make .venv with everything in it
+
+# uv where it is, else venv and pip; a Python without ensurepip lends its own pip.
+$(VENV)/.installed: requirements-dev.lock pyproject.toml
+	@if command -v uv >/dev/null; then \
+	    uv venv -q --allow-existing --python $(PYTHON) $(VENV) && \
+	    uv pip sync -q --python $(BIN)/python --require-hashes requirements-dev.lock && \
+	    uv pip install -q --python $(BIN)/python --no-deps --no-build-isolation -e . ; \
+	else \
+	    ($(PYTHON) -m venv $(VENV) 2>/dev/null || $(PYTHON) -m venv --without-pip $(VENV)) && \
+	    $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock && \
+	    $(PYTHON) -m pip --python $(BIN)/python install -q --disable-pip-version-check --no-deps --no-build-isolation -e . ; \
+	fi
+	@touch $@
+
+run: install ## start both servers for development: the service and the reference RAG server
+	@exec $(BIN)/ragchat dev
+
+test: install ## every test, on SQLite and on a real PostgreSQL
+	@$(BIN)/pytest --cov --cov-report=term --cov-fail-under=95
+
+lint: install ## formatting, rules, types, and who may import whom
+	@$(BIN)/ruff format --check $(SOURCES)
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: install ## put the code into shape
+	@$(BIN)/ruff format $(SOURCES)
+	@$(BIN)/ruff check --fix $(SOURCES)

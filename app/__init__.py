@@ -1,0 +1,1 @@
+"""The chat service between a single-page app and a RAG server."""

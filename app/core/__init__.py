@@ -1,0 +1,1 @@
+"""What every floor stands on: no HTTP framework, no table, nothing of the domain."""

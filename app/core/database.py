@@ -1,0 +1,141 @@
+"""The one door to SQL: an engine, its pool, and transactions."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from pydantic_core import from_json, to_json
+from sqlalchemy import Connection, event, make_url, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from app.core.errors import DatabaseUnavailableError
+
+CONNECT_SECONDS = 5
+STATEMENT_SECONDS = 30
+POOL_WAIT_SECONDS = 20
+RECYCLE_SECONDS = 1800
+# SQLSTATE classes of a server that is away, full, or being shut down (PostgreSQL, appendix A).
+UNAVAILABLE_SQLSTATES = ("08", "53", "57P")
+SQLITE_PRAGMAS = ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000", "synchronous=NORMAL")
+
+
+class Database:
+    """Transactions on SQLite or PostgreSQL; the only object that knows an engine."""
+
+    def __init__(self, url: str, *, pool_size: int) -> None:
+        self._engine = create_engine(url, pool_size=pool_size)
+        self._is_sqlite = self._engine.dialect.name == "sqlite"
+        # READ COMMITTED gives every statement a snapshot of its own, so BEGIN and COMMIT around reads buy nothing
+        # on PostgreSQL and cost two round trips. SQLite's driver must not change its isolation level (see below).
+        reader = {"read_only": True} if self._is_sqlite else {"isolation_level": "AUTOCOMMIT"}
+        self._writers = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._readers = async_sessionmaker(self._engine.execution_options(**reader), expire_on_commit=False)
+        # SQLite has one writer at a time: waiting for it in a fair queue here beats polling for its file lock.
+        self._write_turn = asyncio.Lock() if self._is_sqlite else nullcontext()
+
+    @asynccontextmanager
+    async def transaction(self, *, read_only: bool = False) -> AsyncIterator[AsyncSession]:
+        """One transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            DatabaseUnavailableError: the database does not answer, or no connection came free in time.
+        """
+        sessions, turn = (self._readers, nullcontext()) if read_only else (self._writers, self._write_turn)
+        try:
+            async with turn, sessions.begin() as db:
+                yield db
+        except (PoolTimeoutError, OSError, DBAPIError) as exc:
+            if not is_unavailable(exc):
+                raise
+            raise DatabaseUnavailableError(f"{type(exc).__name__}: {exc}") from exc
+
+    async def check(self) -> None:
+        """Return when the database answers.
+
+        Raises:
+            DatabaseUnavailableError: it does not.
+        """
+        async with self.transaction(read_only=True) as db:
+            await db.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Close every connection of the pool."""
+        await self._engine.dispose()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For measuring only: pool gauges and statement counts. SQL goes through `transaction`."""
+        return self._engine
+
+
+def create_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 - whatever create_async_engine takes
+    """An engine for a URL as operators write it: `sqlite:///file`, `postgresql://…?sslmode=require`."""
+    options |= {"json_serializer": _dump_json, "json_deserializer": from_json}
+    if url.startswith("sqlite"):
+        return _sqlite_engine(url, options)
+    pool = {"max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS, "pool_recycle": RECYCLE_SECONDS}
+    arguments = {"dsn": libpq_dsn(url), "timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS}
+    # asyncpg reads the DSN itself, so that everything libpq knows (sslmode, passfile, several hosts) works unchanged.
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        connect_args=arguments,
+        **({} if "poolclass" in options else pool),
+        **options,
+    )
+
+
+def libpq_dsn(url: str) -> str:
+    """The URL as libpq has it: `postgresql://`, and `sslmode` where SQLAlchemy's users write `ssl`."""
+    parts = urlsplit(url)
+    query = [("sslmode" if name == "ssl" else name, value) for name, value in parse_qsl(parts.query)]
+    return urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+
+
+def without_password(url: str) -> str:
+    """The URL for a log line or a terminal."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def is_unavailable(exc: Exception) -> bool:
+    """Whether the database was away or busy, rather than the statement wrong."""
+    if not isinstance(exc, DBAPIError):
+        return True
+    state = getattr(exc.orig, "sqlstate", None) or ""
+    if isinstance(exc, OperationalError | InterfaceError) or exc.connection_invalidated:
+        return True
+    return state.startswith(UNAVAILABLE_SQLSTATES)
+
+
+def _dump_json(value: object) -> str:
+    return to_json(value, inf_nan_mode="null").decode()  # JSON has no Infinity, PostgreSQL refuses it
+
+
+def _sqlite_engine(url: str, options: dict[str, Any]) -> AsyncEngine:
+    parsed = make_url(url).set(drivername="sqlite+aiosqlite")
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_async_engine(parsed, **options)
+    event.listen(engine.sync_engine, "connect", _set_pragmas)
+    event.listen(engine.sync_engine, "begin", _begin)
+    return engine
+
+
+def _set_pragmas(connection: DBAPIConnection, _record: object) -> None:
+    # The driver opens no transaction for a SELECT, and two read-modify-write blocks would lose an update silently.
+    # None hands BEGIN over to `_begin`.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in SQLITE_PRAGMAS:
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("read_only")
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

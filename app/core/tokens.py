@@ -1,0 +1,76 @@
+"""Access and refresh tokens: signed JWTs.
+
+The only module that knows python-jose (3.5.0). One algorithm and one HMAC key: forgeries that mix algorithms,
+embed keys or name none are refused by `algorithms=[one]`; the claims are then checked again, strictly.
+"""
+
+import time
+from datetime import timedelta
+from enum import StrEnum
+from typing import Literal
+
+from jose import jwk, jwt
+from jose.exceptions import JOSEError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from app.core.errors import NotAuthenticatedError
+
+MAX_TOKEN_CHARS = 4096
+CLOCK_SKEW_SECONDS = 30
+
+
+class TokenKind(StrEnum):
+    """What a token may be used for; one kind is never taken for the other."""
+
+    ACCESS = "access"
+    REFRESH = "refresh"
+
+
+class TokenClaims(BaseModel):
+    """The claims that every token of ours carries."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    sub: str = Field(pattern=r"^[1-9][0-9]{0,18}$")
+    type: Literal["access", "refresh"]
+    iat: int
+    exp: int
+
+
+class TokenSigner:
+    """Issues and verifies tokens with one secret."""
+
+    def __init__(self, secret: str, *, algorithm: str, access: timedelta, refresh: timedelta) -> None:
+        self._key = jwk.construct(secret, algorithm)
+        self._algorithm = algorithm
+        self._lifetimes = {TokenKind.ACCESS: access, TokenKind.REFRESH: refresh}
+
+    def lifetime_seconds(self, kind: TokenKind) -> int:
+        """How long a token of this kind lives."""
+        return int(self._lifetimes[kind].total_seconds())
+
+    def issue(self, user_id: int, kind: TokenKind) -> str:
+        """A new token for the user."""
+        now = int(time.time())
+        claims = TokenClaims(sub=str(user_id), type=kind.value, iat=now, exp=now + self.lifetime_seconds(kind))
+        return str(jwt.encode(claims.model_dump(), self._key, algorithm=self._algorithm))
+
+    def verify(self, token: str, kind: TokenKind) -> int:
+        """The id of the user whom the token was issued to.
+
+        Raises:
+            NotAuthenticatedError: forged, expired, of another kind, or not a token at all.
+        """
+        claims = self._claims(token)
+        if claims.type != kind or claims.iat > time.time() + CLOCK_SKEW_SECONDS:
+            raise NotAuthenticatedError("the token is of another kind or from the future")
+        return int(claims.sub)
+
+    def _claims(self, token: str) -> TokenClaims:
+        if len(token) > MAX_TOKEN_CHARS:
+            raise NotAuthenticatedError("the token is too long")
+        try:
+            return TokenClaims.model_validate(jwt.decode(token, self._key, algorithms=[self._algorithm]))
+        # jose raises more than its own errors on odd claims: TypeError on `exp: []`, OverflowError on Infinity.
+        except (JOSEError, TypeError, ValueError, OverflowError, ValidationError) as exc:
+            raise NotAuthenticatedError("the token cannot be verified") from exc

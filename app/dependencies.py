@@ -1,0 +1,131 @@
+"""Every dependency of the routers, named once."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Query, Request
+from fastapi.security import OAuth2PasswordBearer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.core.database import Database
+from app.core.errors import NotAuthenticatedError
+from app.core.pagination import MAX_CURSOR_CHARS, MAX_LIMIT, Cursor, PageRequest
+from app.core.tokens import TokenKind, TokenSigner
+from app.models import User
+from app.repositories.bookmarks import BookmarkRepository
+from app.repositories.messages import MessageRepository
+from app.repositories.sessions import ChatSessionRepository
+from app.repositories.users import UserRepository
+from app.services.auth import AuthService
+from app.services.chat import ChatService
+
+# Swagger UI's Authorize button posts its form there.
+bearer = OAuth2PasswordBearer(
+    tokenUrl="/api/v1/auth/token/", refreshUrl="/api/v1/auth/refresh/", auto_error=False, scheme_name="JWT"
+)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What the lifespan builds and closes, shared by all requests."""
+
+    database: Database
+    tokens: TokenSigner
+    auth: AuthService
+    chat: ChatService
+
+
+async def get_services(request: Request) -> Services:
+    """What the lifespan built."""
+    services: Services = request.state.services
+    return services
+
+
+ServicesDep = Annotated[Services, Depends(get_services)]
+
+
+async def get_transaction(request: Request, services: ServicesDep) -> AsyncIterator[AsyncSession]:
+    """One transaction a request: GET only reads."""
+    async with services.database.transaction(read_only=request.method in ("GET", "HEAD")) as db:
+        yield db
+
+
+# Closed, and so committed, before the response leaves; the default scope would hold it until the response is sent.
+TransactionDep = Annotated[AsyncSession, Depends(get_transaction, scope="function")]
+
+
+async def get_caller_id(request: Request, token: Annotated[str | None, Depends(bearer)], services: ServicesDep) -> int:
+    """The user id of the access token; the database is not asked."""
+    if token is None or len(request.headers.getlist("authorization")) != 1:
+        raise NotAuthenticatedError("no bearer token")
+    return services.tokens.verify(token, TokenKind.ACCESS)
+
+
+CallerId = Annotated[int, Depends(get_caller_id)]
+
+
+async def get_current_user(caller_id: CallerId, db: TransactionDep) -> User:
+    """The signed-in user, who must still exist and be active."""
+    user = await UserRepository(db).get(caller_id)
+    if user is None or not user.is_active:
+        raise NotAuthenticatedError("the user is gone or inactive")
+    return user
+
+
+CurrentUser = Annotated[User, Depends(get_current_user)]
+
+
+async def get_page_request(
+    limit: Annotated[
+        int | None, Query(ge=1, le=MAX_LIMIT, description="At most so many; without it, all of them.", examples=[50])
+    ] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before.")
+    ] = None,
+) -> PageRequest:
+    """Which part of a list is asked for."""
+    return PageRequest(limit, Cursor.decode(cursor) if cursor else None)
+
+
+PageDep = Annotated[PageRequest, Depends(get_page_request)]
+
+
+async def get_sessions(db: TransactionDep) -> ChatSessionRepository:
+    """Sessions, in the request's transaction."""
+    return ChatSessionRepository(db)
+
+
+async def get_messages(db: TransactionDep) -> MessageRepository:
+    """Messages, in the request's transaction."""
+    return MessageRepository(db)
+
+
+async def get_bookmarks(db: TransactionDep) -> BookmarkRepository:
+    """Bookmarks, in the request's transaction."""
+    return BookmarkRepository(db)
+
+
+async def get_auth(services: ServicesDep) -> AuthService:
+    """Sign-in."""
+    return services.auth
+
+
+async def get_chat(services: ServicesDep) -> ChatService:
+    """The chat turn."""
+    return services.chat
+
+
+SessionsDep = Annotated[ChatSessionRepository, Depends(get_sessions)]
+MessagesDep = Annotated[MessageRepository, Depends(get_messages)]
+BookmarksDep = Annotated[BookmarkRepository, Depends(get_bookmarks)]
+AuthDep = Annotated[AuthService, Depends(get_auth)]
+ChatDep = Annotated[ChatService, Depends(get_chat)]
+
+
+async def get_language(request: Request) -> str:
+    """The client's `Accept-Language`, for sentences to a person."""
+    return request.headers.get("accept-language", "")
+
+
+Language = Annotated[str, Depends(get_language)]

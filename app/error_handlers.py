@@ -1,0 +1,102 @@
+"""Every failure becomes the one error envelope."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from app.core import texts
+from app.core.errors import (
+    AppError,
+    BodyTooLargeError,
+    DatabaseUnavailableError,
+    FieldProblem,
+    ForbiddenError,
+    InternalError,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    NotAuthenticatedError,
+    NotFoundError,
+    UnsupportedMediaTypeError,
+)
+from app.core.texts import Text
+from app.schemas.errors import ErrorRead
+
+logger = logging.getLogger(__name__)
+
+# What Starlette and FastAPI raise by themselves; their 400 is a body that cannot be read.
+BY_STATUS: Mapping[int, type[AppError]] = {
+    400: InvalidRequestError,
+    401: NotAuthenticatedError,
+    403: ForbiddenError,
+    404: NotFoundError,
+    405: MethodNotAllowedError,
+    413: BodyTooLargeError,
+}
+# The sentence for a person follows the first problem; any other kind has the general one.
+TEXT_BY_PROBLEM: Mapping[str, Text] = {
+    "blank": texts.text_blank,
+    "string_too_long": texts.text_too_long,
+    "bad_characters": texts.text_has_bad_characters,
+    "string_unicode": texts.text_has_bad_characters,
+}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer every kind of failure with the envelope; crashes are the middleware's."""
+
+    @app.exception_handler(AppError)
+    async def _app_error(request: Request, error: AppError) -> Response:
+        if isinstance(error, DatabaseUnavailableError):
+            logger.error("Database unavailable: %s", error)
+        return envelope(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    async def _validation_error(request: Request, exc: RequestValidationError) -> Response:
+        return envelope(request, _from_validation(request, exc))
+
+    @app.exception_handler(HTTPException)
+    async def _http_exception(request: Request, exc: HTTPException) -> Response:
+        error = BY_STATUS.get(exc.status_code, InternalError)()
+        return envelope(request, error, exc.headers or {})
+
+
+def envelope(request: Request, error: AppError, headers: Mapping[str, str] | None = None) -> Response:
+    """The response for a failure, in the client's language."""
+    body = ErrorRead(
+        error=error.text.for_language(request.headers.get("accept-language", "")),
+        code=error.code,
+        request_id=getattr(request.state, "request_id", ""),
+        retryable=error.retryable,
+        session_id=error.session_id,
+        fields=getattr(error, "problems", None) or None,
+    )
+    content = body.model_dump_json(exclude_none=True)
+    return Response(content, error.status, {**error.headers, **(headers or {})}, media_type="application/json")
+
+
+def _from_validation(request: Request, exc: RequestValidationError) -> AppError:
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    problems = exc.errors()
+    if isinstance(exc.body, bytes) and not media_type.endswith(("/json", "+json")):
+        return UnsupportedMediaTypeError()
+    text = TEXT_BY_PROBLEM.get(problems[0]["type"])
+    if problems[0]["type"] == "blank" and problems[0]["loc"][-1] == "message":
+        text = texts.message_blank
+    # Only where and what: the rejected value may be a password. Where may be a key that the client made up.
+    fields = [FieldProblem(_printable(_path(problem)), _printable(problem["msg"])) for problem in problems]
+    return InvalidRequestError(fields, text=text)
+
+
+def _path(problem: Mapping[str, Any]) -> str:
+    """The field's path without "body" or "query" before it; unreadable JSON has a position there, and no field."""
+    where, *path = map(str, problem["loc"])
+    return ".".join(path) if path and problem["type"] != "json_invalid" else where
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()[:200]

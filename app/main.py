@@ -1,0 +1,148 @@
+"""The application: `create_app(settings)`, and `app.main:app` for ASGI servers."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any, TypedDict
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from app.core.database import Database
+from app.core.logging import configure_logging
+from app.core.passwords import PasswordHasher
+from app.core.settings import Settings, SettingsError, load_settings
+from app.core.tokens import TokenSigner
+from app.dependencies import Services
+from app.error_handlers import add_error_handlers
+from app.middleware import (
+    BodyLimitMiddleware,
+    CrashMiddleware,
+    RequestLogMiddleware,
+    SecurityHeadersMiddleware,
+    SlashMiddleware,
+)
+from app.routers import auth, bookmarks, chat, docs, health, sessions
+from app.services.auth import AuthService
+from app.services.chat import ChatService, HistoryLimits
+from app.services.rag_client import RagClient
+
+DESCRIPTION = """
+Ask questions, keep the conversation. Sign in with **Authorize**, then try *Ask a question*.
+
+Every failure has the same envelope: `success: false`, `error` for a person, `code` for programs, `request_id` for
+the log. Paths end in a slash and work without it. Unknown fields of a request are ignored; a key given twice counts
+with its last value.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+class LifespanState(TypedDict):
+    """What every request finds in `request.state`."""
+
+    services: Services
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The service with these settings; nothing is opened before its lifespan starts."""
+    app = FastAPI(
+        title="RAG Chat Service",
+        version=version("rag-chat-service"),
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings),
+        middleware=_middleware(settings),
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        separate_input_output_schemas=False,
+    )
+    add_error_handlers(app)
+    for router in (auth.router, chat.router, sessions.router, bookmarks.router, health.router, docs.router):
+        app.include_router(router)
+    app.mount(docs.ASSETS_URL, docs.assets())
+    return app
+
+
+def _middleware(settings: Settings) -> list[Middleware]:
+    cors = Middleware(
+        CORSMiddleware,
+        allow_origins=list(settings.cors_origins),
+        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
+        expose_headers=["X-Request-ID"],
+        max_age=3600,
+    )
+    return [
+        Middleware(RequestLogMiddleware),
+        Middleware(SecurityHeadersMiddleware),
+        *([cors] if settings.cors_origins else []),
+        Middleware(CrashMiddleware),
+        Middleware(BodyLimitMiddleware),
+        Middleware(SlashMiddleware),
+    ]
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[LifespanState]]:
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[LifespanState]:
+        _warn_about_rag_url(settings)
+        database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
+        passwords = PasswordHasher()
+        rag = build_rag_client(settings)
+        try:
+            yield {"services": _services(settings, database, passwords, rag)}
+        finally:
+            await rag.close()
+            await database.close()
+            passwords.close()
+
+    return lifespan
+
+
+def _services(settings: Settings, database: Database, passwords: PasswordHasher, rag: RagClient) -> Services:
+    tokens = TokenSigner(
+        settings.secret_key,
+        algorithm=settings.jwt_algorithm,
+        access=timedelta(minutes=settings.access_token_minutes),
+        refresh=timedelta(days=settings.refresh_token_days),
+    )
+    limits = HistoryLimits(settings.rag_history_messages, settings.rag_history_chars)
+    return Services(
+        database=database,
+        tokens=tokens,
+        auth=AuthService(database, passwords, tokens),
+        chat=ChatService(database, rag, limits),
+    )
+
+
+def build_rag_client(settings: Settings) -> RagClient:
+    """The client for the configured RAG server, if there is one."""
+    return RagClient(
+        settings.rag_url,
+        api_key=settings.rag_api_key.get_secret_value() if settings.rag_api_key else None,
+        deadline_seconds=settings.rag_timeout_seconds,
+    )
+
+
+def _warn_about_rag_url(settings: Settings) -> None:
+    if settings.rag_url is None:
+        logger.warning("RUNPOD_RAG_URL environment variable not set!")
+    elif settings.configured_rag_url and "://" not in settings.configured_rag_url:
+        logger.warning("RUNPOD_RAG_URL has no scheme, using %s", settings.rag_url)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything
+    """`app`, built from the environment when an ASGI server asks for it: importing this module reads nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        settings = load_settings(Settings)
+    except SettingsError as exc:
+        raise SystemExit(f"The service cannot start.\n{exc}") from None
+    configure_logging(settings.log_level, settings.log_format)
+    globals()["app"] = create_app(settings)
+    return globals()["app"]

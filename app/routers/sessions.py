@@ -1,0 +1,77 @@
+"""Chat sessions: list, read, rename, delete."""
+
+import logging
+
+from fastapi import APIRouter
+
+from app.core import texts
+from app.core.errors import (
+    BodyTooLargeError,
+    DatabaseUnavailableError,
+    InvalidRequestError,
+    NotAuthenticatedError,
+    NotFoundError,
+    UnsupportedMediaTypeError,
+)
+from app.dependencies import CurrentUser, Language, MessagesDep, PageDep, SessionsDep
+from app.schemas.base import Done, PageOf, PathId, Success
+from app.schemas.errors import errors
+from app.schemas.sessions import MessageRead, SessionDetailRead, SessionRead, SessionSummaryRead, SessionUpdate
+
+router = APIRouter(
+    prefix="/api/v1/chatbot/sessions",
+    tags=["sessions"],
+    responses=errors(NotAuthenticatedError, InvalidRequestError, DatabaseUnavailableError),
+)
+logger = logging.getLogger(__name__)
+
+
+@router.get("/", summary="List your sessions")
+async def list_sessions(user: CurrentUser, sessions: SessionsDep, page: PageDep) -> PageOf[SessionSummaryRead]:
+    """Most recently updated first; all of them, or a page when `limit` is given."""
+    found = await sessions.list_page(user.id, page)
+    return PageOf[SessionSummaryRead](data=found.items, next_cursor=found.next_cursor)
+
+
+@router.get("/{session_id}/", summary="Read a session", responses=errors(NotFoundError))
+async def read_session(
+    session_id: PathId, user: CurrentUser, sessions: SessionsDep, messages: MessagesDep
+) -> Success[SessionDetailRead]:
+    """The whole conversation, oldest message first."""
+    session = await sessions.get(session_id, user_id=user.id)
+    if session is None:
+        raise NotFoundError
+    rows = await messages.list_for(session_id, user_id=user.id)
+    detail = SessionDetailRead(
+        id=session.id,
+        title=session.title,
+        messages=[MessageRead.model_validate(row) for row in rows],
+        message_count=len(rows),
+        created_at=session.created_at,
+        updated_at=session.updated_at,
+    )
+    return Success[SessionDetailRead](data=detail)
+
+
+@router.patch(
+    "/{session_id}/",
+    summary="Rename a session",
+    responses=errors(NotFoundError, BodyTooLargeError, UnsupportedMediaTypeError),
+)
+async def rename_session(
+    session_id: PathId, body: SessionUpdate, user: CurrentUser, sessions: SessionsDep
+) -> Success[SessionRead]:
+    """Give a session another title. It keeps its place in the list."""
+    session = await sessions.rename(session_id, user_id=user.id, title=body.title)
+    if session is None:
+        raise NotFoundError
+    return Success[SessionRead](data=SessionRead.model_validate(session))
+
+
+@router.delete("/{session_id}/delete/", summary="Delete a session", responses=errors(NotFoundError))
+async def delete_session(session_id: PathId, user: CurrentUser, sessions: SessionsDep, language: Language) -> Done:
+    """Delete a session with its messages. Bookmarks made from it stay."""
+    if not await sessions.delete(session_id, user_id=user.id):
+        raise NotFoundError
+    logger.info("[Session] Deleted: session_id=%s, user=%s", session_id, user.id)
+    return Done(message=texts.session_deleted.for_language(language))

@@ -1,0 +1,69 @@
+"""Chat sessions, as a list and one by one."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from app.schemas.base import RequestModel, ResponseModel, Visible
+from app.schemas.sources import SOURCES_DESCRIPTION
+
+MAX_TITLE_CHARS = 255
+CREATED = "2025-12-01T10:00:00Z"
+UPDATED = "2025-12-01T17:30:00Z"
+
+Role = Literal["user", "assistant"]
+
+
+class LastMessageRead(ResponseModel):
+    """The newest message of a session."""
+
+    role: Role = Field(description="Who said it.", examples=["assistant"])
+    content: str = Field(description="What was said.", examples=["리스트는 mutable하여..."])
+    created_at: datetime = Field(description="When, UTC.", examples=[UPDATED])
+
+
+class SessionRead(ResponseModel):
+    """A session without its messages."""
+
+    id: int = Field(description="The session's id.", examples=[123])
+    title: str = Field(description="The first question, or what it was renamed to.", examples=["Python 기초 질문"])
+    created_at: datetime = Field(description="When it began, UTC.", examples=[CREATED])
+    updated_at: datetime = Field(description="When something was last said in it, UTC.", examples=[UPDATED])
+
+
+class SessionSummaryRead(SessionRead):
+    """One line of the session list."""
+
+    message_count: int = Field(description="Questions and answers together.", examples=[15])
+    last_message: LastMessageRead | None = Field(description="The newest message.")
+
+
+class MessageRead(ResponseModel):
+    """One stored message."""
+
+    id: int = Field(description="The message's id.", examples=[2])
+    role: Role = Field(description="Who said it.", examples=["assistant"])
+    content: str = Field(description="What was said.", examples=["리스트는 mutable..."])
+    sources: list[dict[str, Any]] = Field(description=SOURCES_DESCRIPTION, examples=[[]])
+    details: dict[str, Any] = Field(
+        serialization_alias="metadata",
+        description="What the RAG server told about its answer, and `response_time` in seconds.",
+        examples=[{"response_time": 2.3}],
+    )
+    created_at: datetime = Field(description="When, UTC.", examples=["2025-12-01T10:00:03Z"])
+
+
+class SessionDetailRead(SessionRead):
+    """A whole conversation, oldest message first."""
+
+    messages: list[MessageRead]
+    message_count: int = Field(description="Questions and answers together.", examples=[15])
+
+
+class SessionUpdate(RequestModel):
+    """What of a session can be changed."""
+
+    title: Annotated[str, Field(max_length=MAX_TITLE_CHARS), Visible] = Field(
+        description="The new title.", examples=["Python 기초 질문"]
+    )

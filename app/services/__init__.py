@@ -1,0 +1,1 @@
+"""Use-cases: they own their transactions and raise AppError."""

@@ -1,0 +1,152 @@
+"""Fixtures: the databases, the fault-playing RAG server, a live service, users, and their signed-in clients."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+import httpx
+import pytest
+from alembic.command import upgrade
+from alembic.config import Config
+from sqlalchemy import delete, select, update
+
+from app.core.tokens import TokenKind
+from app.models import User
+from app.services.accounts import AccountService
+from tests.postgres import running_postgres
+from tests.rag import FakeRag
+from tests.server import LiveServer, make_settings, running_server
+
+# The machine's own settings must not leak into tests.
+for name in ("DATABASE_URL", "JWT_SECRET_KEY", "RUNPOD_RAG_URL", "RUNPOD_CHATBOT_URL", "ENVIRONMENT"):
+    os.environ.pop(name, None)
+
+PASSWORD = "password123"
+ALEMBIC_INI = Path(__file__).parent.parent / "alembic.ini"
+
+
+class SignedIn(NamedTuple):
+    """A user and a client that carries their token."""
+
+    id: int
+    username: str
+    token: str
+    http: httpx.AsyncClient
+
+
+def alembic_config(url: str) -> Config:
+    return Config(ALEMBIC_INI, attributes={"database_url": url})
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    with running_postgres() as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+async def empty_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database without tables, of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('database')}/empty.db"
+    return await create_postgres_database(request.getfixturevalue("postgres"), "empty")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A migrated database of each kind; every test that uses it runs twice."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('database')}/ragchat.db"
+    else:
+        url = await create_postgres_database(request.getfixturevalue("postgres"), "ragchat")
+    await asyncio.to_thread(upgrade, alembic_config(url), "head")
+    return url
+
+
+async def create_postgres_database(server: str, name: str) -> str:
+    connection = await asyncpg.connect(f"{server}/postgres")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return f"{server}/{name}"
+
+
+@pytest.fixture(scope="session")
+async def rag_server() -> AsyncIterator[FakeRag]:
+    fake = FakeRag()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
+def rag(rag_server: FakeRag) -> FakeRag:
+    """The RAG server, with an empty journal."""
+    rag_server.journal.clear()
+    rag_server.heads.clear()
+    rag_server.peak = 0
+    return rag_server
+
+
+@pytest.fixture(scope="session")
+async def shared_server(database_url: str, rag_server: FakeRag) -> AsyncIterator[LiveServer]:
+    settings = make_settings(
+        database_url=database_url, database_pool_size=5, runpod_rag_url=rag_server.url, cors_origins="https://spa.example"
+    )
+    async with running_server(settings) as server:
+        yield server
+
+
+@pytest.fixture
+async def server(shared_server: LiveServer) -> AsyncIterator[LiveServer]:
+    """The live service, with no user in its database."""
+    async with shared_server.database.transaction() as db:
+        await db.execute(delete(User))
+    yield shared_server
+    pool = shared_server.database.engine.pool
+    assert pool.checkedout() == 0, "a test left a database connection checked out"  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def anonymous(server: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
+    async with server.client() as http:
+        yield http
+
+
+async def sign_up(server: LiveServer, username: str, *, with_password: bool = False) -> SignedIn:
+    """A new user. Hashing takes its time, so only tests of the login ask for a real password."""
+    if with_password:
+        accounts = AccountService(server.database, server.services.auth._passwords)
+        user = await accounts.create(username, PASSWORD, email=f"{username}@example.com")
+    else:
+        user = User(username=username, email="", password_hash="!")
+        async with server.database.transaction() as db:
+            db.add(user)
+    token = server.services.tokens.issue(user.id, TokenKind.ACCESS)
+    return SignedIn(user.id, username, token, server.client(Authorization=f"Bearer {token}"))
+
+
+@pytest.fixture
+async def alice(server: LiveServer) -> AsyncIterator[SignedIn]:
+    user = await sign_up(server, "alice")
+    yield user
+    await user.http.aclose()
+
+
+@pytest.fixture
+async def bob(server: LiveServer) -> AsyncIterator[SignedIn]:
+    user = await sign_up(server, "bob")
+    yield user
+    await user.http.aclose()
+
+
+async def deactivate(server: LiveServer, user_id: int) -> None:
+    async with server.database.transaction() as db:
+        await db.execute(update(User).where(User.id == user_id).values(is_active=False))
+
+
+async def count(server: LiveServer, table: type) -> int:
+    async with server.database.transaction(read_only=True) as db:
+        return len((await db.scalars(select(table))).all())

@@ -1,0 +1,74 @@
+"""A real uvicorn with the service in it, on loopback, in the tests' own event loop."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import uvicorn
+from pydantic import SecretStr
+from sqlalchemy import event
+
+from app.core.database import Database
+from app.core.settings import Settings
+from app.dependencies import Services
+from app.main import create_app
+
+SECRET = "a secret that only the tests of this service use"
+
+
+class _Uvicorn(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # Ctrl-C is pytest's
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    url: str
+    services: Services
+
+    @property
+    def database(self) -> Database:
+        return self.services.database
+
+    def client(self, **headers: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
+
+    @contextmanager
+    def statements(self) -> Iterator[list[str]]:
+        """The SQL statements that run within the block."""
+        seen: list[str] = []
+
+        def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
+            seen.append(statement)
+
+        engine = self.database.engine.sync_engine
+        event.listen(engine, "before_cursor_execute", note)
+        try:
+            yield seen
+        finally:
+            event.remove(engine, "before_cursor_execute", note)
+
+
+def make_settings(**values: Any) -> Settings:
+    defaults = {"environment": "test", "jwt_secret_key": SecretStr(SECRET), "rag_timeout_seconds": 1.0}
+    return Settings(_env_file=None, **{**defaults, **values})
+
+
+@asynccontextmanager
+async def running_server(settings: Settings) -> AsyncIterator[LiveServer]:
+    server = _Uvicorn(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, lifespan="on"))
+    task = asyncio.create_task(server.serve())
+    while not server.started:
+        if task.done():
+            task.result()
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield LiveServer(f"http://127.0.0.1:{port}", server.lifespan.state["services"])
+    finally:
+        server.should_exit = True
+        await task
