@@ -1,8 +1,10 @@
 """Runs the migrations on the database of DATABASE_URL, or of the caller's `config.attributes["database_url"]`."""
 
 import asyncio
+from typing import Any
 
-from sqlalchemy import Connection, pool, text
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import JSON, Column, Connection, pool, text
 
 from alembic import context
 from app.core.database import create_engine
@@ -11,6 +13,20 @@ from app.models import Base
 
 # Any number will do; it must only be the same in every replica that migrates at its start.
 MIGRATION_LOCK = 4_021_973
+
+
+def differs(
+    _context: MigrationContext,
+    _inspected: Column[Any],
+    column: Column[Any],
+    stored: str | None,
+    _default: object,
+    declared: str | None,
+) -> bool | None:
+    """Compare JSON defaults as text, for PostgreSQL has no `=` for json; None leaves the others to alembic."""
+    if not isinstance(column.type, JSON):
+        return None
+    return (stored or "").removesuffix("::json").strip("'") != (declared or "").strip("'")
 
 
 def run(connection: Connection) -> None:
@@ -25,7 +41,7 @@ def run(connection: Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         compare_type=True,
-        compare_server_default=True,
+        compare_server_default=differs,
         render_as_batch=is_sqlite,
     )
     with context.begin_transaction():

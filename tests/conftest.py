@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from alembic.command import upgrade
 from alembic.config import Config
 from sqlalchemy import delete, select, update
 
+from app.core.passwords import PasswordHasher
 from app.core.tokens import TokenKind
 from app.models import User
 from app.services.accounts import AccountService
@@ -47,12 +49,12 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
-async def empty_database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database without tables, of each kind."""
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def fresh_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database of its own without tables, of each kind."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path_factory.mktemp('database')}/empty.db"
-    return await create_postgres_database(request.getfixturevalue("postgres"), "empty")
+        return f"sqlite:///{tmp_path}/fresh.db"
+    return await create_postgres_database(request.getfixturevalue("postgres"), f"fresh_{uuid.uuid4().hex}")
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -86,14 +88,16 @@ def rag(rag_server: FakeRag) -> FakeRag:
     """The RAG server, with an empty journal."""
     rag_server.journal.clear()
     rag_server.heads.clear()
-    rag_server.peak = 0
     return rag_server
 
 
 @pytest.fixture(scope="session")
 async def shared_server(database_url: str, rag_server: FakeRag) -> AsyncIterator[LiveServer]:
     settings = make_settings(
-        database_url=database_url, database_pool_size=5, runpod_rag_url=rag_server.url, cors_origins="https://spa.example"
+        database_url=database_url,
+        database_pool_size=5,
+        runpod_rag_url=rag_server.url,
+        cors_origins="https://spa.example",
     )
     async with running_server(settings) as server:
         yield server
@@ -118,8 +122,11 @@ async def anonymous(server: LiveServer) -> AsyncIterator[httpx.AsyncClient]:
 async def sign_up(server: LiveServer, username: str, *, with_password: bool = False) -> SignedIn:
     """A new user. Hashing takes its time, so only tests of the login ask for a real password."""
     if with_password:
-        accounts = AccountService(server.database, server.services.auth._passwords)
-        user = await accounts.create(username, PASSWORD, email=f"{username}@example.com")
+        passwords = PasswordHasher()
+        user = await AccountService(server.database, passwords).create(
+            username, PASSWORD, email=f"{username}@example.com"
+        )
+        passwords.close()
     else:
         user = User(username=username, email="", password_hash="!")
         async with server.database.transaction() as db:

@@ -24,11 +24,13 @@ def running_postgres() -> Iterator[str]:
     binaries, who = _binaries(home), _who()
     if who:
         shutil.chown(home, who["user"])
-    initdb = [binaries / "initdb", "-D", home / "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(initdb, check=True, cwd=home, stdout=subprocess.DEVNULL, **who)
+    data = home / "data"
+    initdb: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
+    subprocess.run([*initdb, "-E", "UTF8"], check=True, cwd=home, stdout=subprocess.DEVNULL, **who)
     port = _free_port()
-    options = [f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *SPEED]
-    command = [binaries / "postgres", "-D", home / "data", *(part for option in options for part in ("-c", option))]
+    settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *SPEED)
+    options = [part for setting in settings for part in ("-c", setting)]
+    command: list[str | Path] = [binaries / "postgres", "-D", data, *options]
     with (home / "log").open("w") as log:
         process = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, **who)
         try:
@@ -77,7 +79,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_until_open(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until_open(port: int, process: subprocess.Popen[Any], log: Path) -> None:
     for _ in range(300):
         if process.poll() is not None:
             break

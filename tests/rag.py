@@ -9,7 +9,12 @@ from typing import Any
 
 SOURCES = [{"chunk_id": "python_797", "content": "리스트는 mutable, 튜플은 immutable", "score": 0.95}]
 METADATA = {"model": "gpt-4.1"}
-GOOD = {"success": True, "answer": "리스트(list)와 튜플(tuple)의 가장 큰 차이는...", "sources": SOURCES, "metadata": METADATA}
+GOOD = {
+    "success": True,
+    "answer": "리스트(list)와 튜플(tuple)의 가장 큰 차이는...",
+    "sources": SOURCES,
+    "metadata": METADATA,
+}
 
 # Bodies answered with status 200 to a question that holds "body:<name>".
 BODIES: dict[str, bytes] = {
@@ -52,7 +57,7 @@ class FakeRag:
         self.journal: list[dict[str, Any]] = []
         self.heads: list[str] = []
         self.waiting = 0
-        self.peak = 0
+        self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -61,6 +66,11 @@ class FakeRag:
     async def stop(self) -> None:
         assert self._server
         self._server.close()
+
+    async def until_waiting(self, number: int) -> None:
+        """Return when so many slow answers are being made."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.waiting >= number)
 
     @property
     def url(self) -> str:
@@ -80,39 +90,44 @@ class FakeRag:
 
     async def _answer(self, question: str, writer: asyncio.StreamWriter) -> None:
         fault, _, argument = question.partition(":")
-        await FAULTS.get(fault, FakeRag._good)(self, argument.split(" ")[0], writer)
+        await FAULTS.get(fault, FakeRag.play_good)(self, argument.split(" ")[0], writer)
 
-    async def _good(self, _argument: str, writer: asyncio.StreamWriter) -> None:
+    async def play_good(self, _argument: str, writer: asyncio.StreamWriter) -> None:
         await _send(writer, 200, json.dumps(GOOD).encode())
 
-    async def _slow(self, seconds: str, writer: asyncio.StreamWriter) -> None:
-        self.waiting += 1
-        self.peak = max(self.peak, self.waiting)
+    async def play_slow(self, seconds: str, writer: asyncio.StreamWriter) -> None:
+        async with self._changed:
+            self.waiting += 1
+            self._changed.notify_all()
         await asyncio.sleep(float(seconds))
         self.waiting -= 1
-        await self._good("", writer)
+        await self.play_good("", writer)
 
-    async def _status(self, code: str, writer: asyncio.StreamWriter) -> None:
+    async def play_status(self, code: str, writer: asyncio.StreamWriter) -> None:
         await _send(writer, int(code), b'{"detail": "secret of the upstream"}', "Location: http://169.254.169.254/\r\n")
 
-    async def _body(self, name: str, writer: asyncio.StreamWriter) -> None:
+    async def play_body(self, name: str, writer: asyncio.StreamWriter) -> None:
         await _send(writer, 200, BODIES[name], "Set-Cookie: who=first\r\n" if name == "cookie" else "")
 
-    async def _gzip(self, _argument: str, writer: asyncio.StreamWriter) -> None:
+    async def play_gzip(self, _argument: str, writer: asyncio.StreamWriter) -> None:
         await _send(writer, 200, b"\x1f\x8b", "Content-Encoding: gzip\r\n")
 
-    async def _reset(self, after: str, writer: asyncio.StreamWriter) -> None:
-        parts = {"accept": b"", "head": b"HTTP/1.1 200 OK\r\nContent-Le", "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"}
+    async def play_reset(self, after: str, writer: asyncio.StreamWriter) -> None:
+        parts = {
+            "accept": b"",
+            "head": b"HTTP/1.1 200 OK\r\nContent-Le",
+            "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{",
+        }
         writer.write(parts[after])
         await writer.drain()
         writer.transport.abort()
 
-    async def _junk(self, _argument: str, writer: asyncio.StreamWriter) -> None:
+    async def play_junk(self, _argument: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
         await writer.drain()
         writer.close()
 
-    async def _drip(self, _argument: str, writer: asyncio.StreamWriter) -> None:
+    async def play_drip(self, _argument: str, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         while not writer.is_closing():
             writer.write(b" ")
@@ -122,13 +137,13 @@ class FakeRag:
 
 Fault = Callable[[FakeRag, str, asyncio.StreamWriter], Awaitable[None]]
 FAULTS: dict[str, Fault] = {
-    "slow": FakeRag._slow,
-    "status": FakeRag._status,
-    "body": FakeRag._body,
-    "gzip": FakeRag._gzip,
-    "reset": FakeRag._reset,
-    "junk": FakeRag._junk,
-    "drip": FakeRag._drip,
+    "slow": FakeRag.play_slow,
+    "status": FakeRag.play_status,
+    "body": FakeRag.play_body,
+    "gzip": FakeRag.play_gzip,
+    "reset": FakeRag.play_reset,
+    "junk": FakeRag.play_junk,
+    "drip": FakeRag.play_drip,
 }
 
 

@@ -53,7 +53,7 @@ class LiveServer:
             event.remove(engine, "before_cursor_execute", note)
 
 
-def make_settings(**values: Any) -> Settings:
+def make_settings(**values: Any) -> Settings:  # noqa: ANN401 - each setting has a type of its own
     defaults = {"environment": "test", "jwt_secret_key": SecretStr(SECRET), "rag_timeout_seconds": 1.0}
     return Settings(_env_file=None, **{**defaults, **values})
 

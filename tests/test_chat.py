@@ -83,8 +83,7 @@ class TestAsk:
     ) -> None:
         session_id = (await alice.http.post(CHAT, json={"message": "first"})).json()["session_id"]
         asking = asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3", "session_id": session_id}))
-        while not rag.waiting:
-            await asyncio.sleep(0.01)
+        await rag.until_waiting(1)
         deleted = await alice.http.delete(f"/api/v1/chatbot/sessions/{session_id}/delete/")
         assert deleted.status_code == 200
         response = await asking
@@ -93,19 +92,15 @@ class TestAsk:
     async def test_no_database_connection_is_held_while_the_rag_server_thinks(
         self, server: LiveServer, alice: SignedIn, rag: FakeRag
     ) -> None:
-        asking = [
-            asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.6"})) for _ in range(20)
-        ]
-        while rag.waiting < 20:
-            await asyncio.sleep(0.01)
+        asking = [asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.6"})) for _ in range(20)]
+        await rag.until_waiting(20)
         assert server.database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
         assert [response.status_code for response in await asyncio.gather(*asking)] == [200] * 20
 
     async def test_answer_is_stored_when_the_client_leaves(self, alice: SignedIn, rag: FakeRag) -> None:
         session_id = (await alice.http.post(CHAT, json={"message": "first"})).json()["session_id"]
         asking = asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3", "session_id": session_id}))
-        while not rag.waiting:
-            await asyncio.sleep(0.01)
+        await rag.until_waiting(1)
         asking.cancel()
         messages: list[object] = []
         async with asyncio.timeout(5):

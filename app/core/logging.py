@@ -20,9 +20,7 @@ def configure_logging(level: str, log_format: Literal["console", "json"]) -> Non
     """Send every log record to standard error: as a line for people, or as one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=_enrich(), processors=[_drop_meta, *_render(log_format)], keep_exc_info=True
-        )
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_enrich(), processors=[_drop_meta, *_render(log_format)])
     )
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in THROUGH_ROOT:

@@ -76,11 +76,8 @@ class Settings(DatabaseSettings):
     def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             parts = urlsplit(origin)
-            if (
-                parts.scheme not in ("http", "https")
-                or origin != f"{parts.scheme}://{parts.netloc}"
-                or not parts.netloc
-            ):
+            is_bare = bool(parts.netloc) and origin == f"{parts.scheme}://{parts.netloc}" and " " not in origin
+            if parts.scheme not in ("http", "https") or not is_bare:
                 raise ValueError("each origin is scheme://host[:port], nothing behind it, and never a wildcard")
         return origins
 

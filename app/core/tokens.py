@@ -17,6 +17,7 @@ from app.core.errors import NotAuthenticatedError
 
 MAX_TOKEN_CHARS = 4096
 CLOCK_SKEW_SECONDS = 30
+MAX_ID = 2**63 - 1
 
 
 class TokenKind(StrEnum):
@@ -35,6 +36,11 @@ class TokenClaims(BaseModel):
     type: Literal["access", "refresh"]
     iat: int
     exp: int
+
+    @property
+    def user_id(self) -> int:
+        """The id of the user whom the token was issued to."""
+        return int(self.sub)
 
 
 class TokenSigner:
@@ -62,9 +68,9 @@ class TokenSigner:
             NotAuthenticatedError: forged, expired, of another kind, or not a token at all.
         """
         claims = self._claims(token)
-        if claims.type != kind or claims.iat > time.time() + CLOCK_SKEW_SECONDS:
-            raise NotAuthenticatedError("the token is of another kind or from the future")
-        return int(claims.sub)
+        if claims.type != kind or claims.iat > time.time() + CLOCK_SKEW_SECONDS or claims.user_id > MAX_ID:
+            raise NotAuthenticatedError("the token is of another kind, from the future, or nobody's")
+        return claims.user_id
 
     def _claims(self, token: str) -> TokenClaims:
         if len(token) > MAX_TOKEN_CHARS:

@@ -12,12 +12,16 @@ from app.core.errors import (
     UnsupportedMediaTypeError,
 )
 from app.dependencies import AuthDep, CurrentUser
+from app.routers.json_route import JsonRoute
 from app.schemas.auth import LoginCreate, RefreshCreate, TokenForm, TokenRead, UserRead
 from app.schemas.base import Success
 from app.schemas.errors import errors
 
 router = APIRouter(
-    prefix="/api/v1/auth", tags=["auth"], responses=errors(NotAuthenticatedError, DatabaseUnavailableError)
+    route_class=JsonRoute,
+    prefix="/api/v1/auth",
+    tags=["auth"],
+    responses=errors(NotAuthenticatedError, DatabaseUnavailableError),
 )
 WITH_BODY = errors(InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError)
 

@@ -15,11 +15,13 @@ from app.core.errors import (
 )
 from app.dependencies import BookmarksDep, CurrentUser, Language, MessagesDep, PageDep
 from app.models import Bookmark
+from app.routers.json_route import JsonRoute
 from app.schemas.base import Done, PageOf, PathId, Success
 from app.schemas.bookmarks import BookmarkCreate, BookmarkRead
 from app.schemas.errors import errors
 
 router = APIRouter(
+    route_class=JsonRoute,
     prefix="/api/v1/chatbot",
     tags=["bookmarks"],
     responses=errors(NotAuthenticatedError, InvalidRequestError, DatabaseUnavailableError),

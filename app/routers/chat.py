@@ -17,10 +17,11 @@ from app.core.errors import (
     UnsupportedMediaTypeError,
 )
 from app.dependencies import CallerId, ChatDep
+from app.routers.json_route import JsonRoute
 from app.schemas.chat import ChatCreate, ChatData, ChatRead
 from app.schemas.errors import errors
 
-router = APIRouter(prefix="/api/v1/chatbot", tags=["chat"])
+router = APIRouter(route_class=JsonRoute, prefix="/api/v1/chatbot", tags=["chat"])
 
 
 @router.post(

@@ -14,11 +14,13 @@ from app.core.errors import (
     UnsupportedMediaTypeError,
 )
 from app.dependencies import CurrentUser, Language, MessagesDep, PageDep, SessionsDep
+from app.routers.json_route import JsonRoute
 from app.schemas.base import Done, PageOf, PathId, Success
 from app.schemas.errors import errors
 from app.schemas.sessions import MessageRead, SessionDetailRead, SessionRead, SessionSummaryRead, SessionUpdate
 
 router = APIRouter(
+    route_class=JsonRoute,
     prefix="/api/v1/chatbot/sessions",
     tags=["sessions"],
     responses=errors(NotAuthenticatedError, InvalidRequestError, DatabaseUnavailableError),

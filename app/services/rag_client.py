@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, NamedTuple, TypedDict
 
 import httpx
@@ -82,6 +83,8 @@ class RagClient:
             follow_redirects=False,
             trust_env=False,
         )
+        # What one user's answer set would be sent with the next user's question.
+        self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     async def ask(
         self, question: str, *, user_id: int, chat_history: Sequence[HistoryMessage], session_id: int

@@ -1,0 +1,181 @@
+"""Migrations, transactions, and what happens when the database is away."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from alembic.command import check, downgrade, upgrade
+from sqlalchemy import inspect, select, text, update
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError
+
+from app.core.database import Database, libpq_dsn, without_password
+from app.core.errors import DatabaseUnavailableError
+from app.models import Base, Message, MessageRole, User
+from tests.conftest import SignedIn, alembic_config
+from tests.server import LiveServer, make_settings, running_server
+
+CONTRACT_INDEXES: dict[str, set[tuple[str, ...]]] = {
+    "chat_sessions": {("updated_at",), ("user_id", "updated_at")},
+    "chat_messages": {("session_id", "created_at"), ("role",)},
+    "chat_bookmarks": {("user_id", "created_at")},
+}
+
+
+class TestMigrations:
+    async def test_go_up_down_and_up_and_match_the_models(self, fresh_database_url: str) -> None:
+        config = alembic_config(fresh_database_url)
+        await asyncio.to_thread(upgrade, config, "head")
+        await asyncio.to_thread(downgrade, config, "base")
+        await asyncio.to_thread(upgrade, config, "head")
+        await asyncio.to_thread(check, config)
+
+    async def test_three_replicas_may_migrate_at_once(self, fresh_database_url: str) -> None:
+        environment = {**os.environ, "DATABASE_URL": fresh_database_url}
+        command = [sys.executable, "-m", "app.cli", "migrate"]
+        replicas = [await asyncio.create_subprocess_exec(*command, env=environment) for _ in range(3)]
+        assert [await replica.wait() for replica in replicas] == [0, 0, 0]
+
+    async def test_tables_carry_the_contracts_indexes(self, server: LiveServer) -> None:
+        def indexes(connection: Connection, table: str) -> set[tuple[str, ...]]:
+            return {tuple(map(str, index["column_names"])) for index in inspect(connection).get_indexes(table)}
+
+        async with server.database.engine.connect() as connection:
+            for table, expected in CONTRACT_INDEXES.items():
+                assert expected <= await connection.run_sync(indexes, table)
+
+    async def test_defaults_hold_for_rows_that_others_insert(self, server: LiveServer, alice: SignedIn) -> None:
+        async with server.database.transaction() as db:
+            await db.execute(
+                text(
+                    "INSERT INTO chat_sessions (id, user_id, title, created_at, updated_at) "
+                    "VALUES (7, :user_id, 'moved', '2025-12-01 10:00:00+00', '2025-12-01 17:30:00+00')"
+                ),
+                {"user_id": alice.id},
+            )
+            await db.execute(
+                text(
+                    "INSERT INTO chat_messages (session_id, role, content, created_at) "
+                    "VALUES (7, 'user', 'old', '2025-12-01 10:00:00+00')"
+                )
+            )
+        session = (await alice.http.get("/api/v1/chatbot/sessions/7/")).json()["data"]
+        assert (session["created_at"], session["updated_at"]) == ("2025-12-01T10:00:00Z", "2025-12-01T17:30:00Z")
+        assert (session["messages"][0]["sources"], session["messages"][0]["metadata"]) == ([], {})
+
+    async def test_role_is_user_or_assistant(self, server: LiveServer, alice: SignedIn) -> None:
+        with pytest.raises(IntegrityError):
+            async with server.database.transaction() as db:
+                await db.execute(
+                    text(
+                        "INSERT INTO chat_messages (session_id, role, content, created_at) "
+                        "VALUES (7, 'system', 'x', '2025-12-01 10:00:00+00')"
+                    )
+                )
+
+    def test_roles_are_stored_by_value(self) -> None:
+        assert Message.__table__.c.role.type.enums == [role.value for role in MessageRole]  # type: ignore[attr-defined]
+
+    def test_every_table_has_a_model(self) -> None:
+        assert set(Base.metadata.tables) == {"users", "chat_sessions", "chat_messages", "chat_bookmarks"}
+
+
+class TestTransactions:
+    async def test_read_modify_write_loses_nothing(self, server: LiveServer, alice: SignedIn) -> None:
+        async def add_one() -> None:
+            async with server.database.transaction() as db:
+                statement = select(User.email).where(User.id == alice.id).with_for_update()
+                number = int(await db.scalar(statement) or 0)
+                await db.execute(update(User).where(User.id == alice.id).values(email=str(number + 1)))
+
+        await asyncio.gather(*(add_one() for _ in range(20)))
+        async with server.database.transaction(read_only=True) as db:
+            assert await db.scalar(select(User.email).where(User.id == alice.id)) == "20"
+
+    async def test_block_that_raises_leaves_nothing(self, server: LiveServer, alice: SignedIn) -> None:
+        async def change_and_raise() -> None:
+            async with server.database.transaction() as db:
+                await db.execute(update(User).values(email="changed"))
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await change_and_raise()
+        async with server.database.transaction(read_only=True) as db:
+            assert await db.scalar(select(User.email).where(User.id == alice.id)) == ""
+
+    async def test_fifty_writers_at_once_all_get_their_turn(self, server: LiveServer, alice: SignedIn) -> None:
+        posts = [alice.http.post("/api/v1/chatbot/bookmark/", json={"content": f"{i}"}) for i in range(50)]
+        assert {response.status_code for response in await asyncio.gather(*posts)} == {201}
+
+
+class TestAway:
+    async def test_refused_connection_is_unavailable(self) -> None:
+        database = Database("postgresql://nobody@127.0.0.1:9/none", pool_size=1)
+        with pytest.raises(DatabaseUnavailableError):
+            await database.check()
+        await database.close()
+
+    async def test_requests_get_503_in_the_envelope(self, alice: SignedIn) -> None:
+        settings = make_settings(database_url="postgresql://nobody@127.0.0.1:9/none")
+        async with running_server(settings) as away, away.client(Authorization=f"Bearer {alice.token}") as http:
+            for response in (
+                await http.get("/api/v1/chatbot/sessions/"),
+                await http.post("/api/v1/chatbot/chat/", json={"message": "hi"}),
+                await http.post("/api/v1/auth/login/", json={"username": "a", "password": "b"}),
+                await http.get("/health/ready"),
+            ):
+                assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+                assert response.json()["retryable"] is True
+            assert (await http.get("/health/live")).json() == {"status": "ok"}
+
+    async def test_connections_that_the_server_cut_are_replaced(self, server: LiveServer, alice: SignedIn) -> None:
+        if server.database.engine.dialect.name == "sqlite":
+            pytest.skip("SQLite has no server that could cut")
+        others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'ragchat'"
+        async with server.database.transaction(read_only=True) as db:
+            await db.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
+        answers = [await alice.http.get("/api/v1/chatbot/sessions/") for _ in range(8)]
+        assert {response.status_code for response in answers} <= {200, 503}
+        assert answers[-1].status_code == 200
+
+    async def test_missing_tables_are_a_bug_of_the_set_up_and_leak_nothing(
+        self, tmp_path: Path, alice: SignedIn, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        settings = make_settings(database_url=f"sqlite:///{tmp_path}/empty.db")
+        async with running_server(settings) as empty, empty.client(Authorization=f"Bearer {alice.token}") as http:
+            response = await http.get("/api/v1/chatbot/sessions/", headers={"X-Request-ID": "find-me"})
+        assert response.json()["request_id"] == "find-me"
+        assert "users" not in response.text
+
+
+class TestUrls:
+    @pytest.mark.parametrize(
+        ("url", "dsn"),
+        [
+            ("postgres://u:p%40@h:5433/db", "postgresql://u:p%40@h:5433/db"),
+            ("postgresql://u@h/db?sslmode=require", "postgresql://u@h/db?sslmode=require"),
+            ("postgresql+asyncpg://u@h/db?ssl=verify-full", "postgresql://u@h/db?sslmode=verify-full"),
+        ],
+    )
+    def test_postgresql_urls_are_understood_as_libpq_would(self, url: str, dsn: str) -> None:
+        assert libpq_dsn(url) == dsn
+
+    async def test_sslmode_is_obeyed(self, postgres: str) -> None:
+        plain = Database(f"{postgres}/postgres?sslmode=prefer", pool_size=1)
+        await plain.check()
+        await plain.close()
+        strict = Database(f"{postgres}/postgres?sslmode=require", pool_size=1)
+        with pytest.raises(DatabaseUnavailableError, match="SSL"):
+            await strict.check()
+        await strict.close()
+
+    async def test_folder_of_an_sqlite_file_is_made(self, tmp_path: Path) -> None:
+        database = Database(f"sqlite:///{tmp_path}/a/b/c.db", pool_size=1)
+        await database.check()
+        await database.close()
+        assert (tmp_path / "a/b/c.db").exists()
+
+    def test_password_is_hidden(self) -> None:
+        assert without_password("postgresql://u:secret@h/db") == "postgresql://u:***@h/db"
