@@ -40,3 +40,17 @@ lint: install ## formatting, rules, types, and who may import whom
 format: install ## put the code into shape
 	@$(BIN)/ruff format $(SOURCES)
 	@$(BIN)/ruff check --fix $(SOURCES)
+
+migration: install ## a new migration from what changed in the models: make migration m="what changes"
+	@test -n "$(m)" || (echo 'say what changes: make migration m="add turns"'; exit 1)
+	@rm -f var/migration.db && mkdir -p var
+	@DATABASE_URL=sqlite:///var/migration.db $(BIN)/alembic upgrade head
+	@DATABASE_URL=sqlite:///var/migration.db PATH=$(BIN):$$PATH $(BIN)/alembic revision --autogenerate -m "$(m)" \
+	    --rev-id $$(printf '%04d' $$(($$(ls alembic/versions/*.py | wc -l) + 1)))
+
+openapi: install ## write docs/openapi.json anew
+	@$(BIN)/ragchat openapi > docs/openapi.json
+
+lock: ## write both lock files anew (needs uv)
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.lock

@@ -133,7 +133,7 @@ class RagClient:
             raise RagTimeoutError("Connection timeout") from exc
         except httpx.ConnectTimeout as exc:
             raise RagUnavailableError("Connection timeout") from exc
-        except (httpx.ConnectError, httpx.UnsupportedProtocol) as exc:
+        except httpx.ConnectError as exc:
             raise RagUnavailableError(f"Connection failed: {exc}") from exc
         except httpx.TransportError as exc:
             raise RagResetError(f"Connection lost: {exc}") from exc
@@ -152,7 +152,7 @@ def _check_status(response: httpx.Response) -> None:
 
 async def _read(response: httpx.Response) -> bytes:
     body = bytearray()
-    async for chunk in response.aiter_raw():
+    async for chunk in response.aiter_bytes():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise RagTooLargeError(f"more than {MAX_BODY_BYTES} bytes")

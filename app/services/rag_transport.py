@@ -18,7 +18,6 @@ CHUNK_BYTES = 64 * 1024
 
 # The first match counts: aiohttp's classes inherit from one another.
 HTTPX_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
     (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
     (aiohttp.SocketTimeoutError, httpx.ReadTimeout),
     (aiohttp.ServerTimeoutError, httpx.ReadTimeout),

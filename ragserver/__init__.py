@@ -1,0 +1,1 @@
+"""The reference RAG server: the upstream contract, answered from a folder of Markdown documents."""

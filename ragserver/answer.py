@@ -1,0 +1,124 @@
+"""The words of an answer: quoted from the passages that were found, each with the number of its source."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ragserver import markdown, tokens
+from ragserver.contract import Confidence
+from ragserver.evidence import Scale
+from ragserver.store import Hit, Language
+
+_FIRST_LENGTH = 600
+_FURTHER_LENGTH = 320
+_BLOCK_ALLOWANCE = 2  # what comes next as a list or an example may take this many times the length
+_FURTHER_QUALITY = 0.75
+_FURTHER_SCORE = 0.7
+_MOST_PASSAGES: dict[Confidence, int] = {"high": 2, "low": 3, "none": 0}
+_CODE_LIKE = 0.12
+_CODE_PENALTY = 0.3
+_CODE_SYMBOLS = frozenset("{}[]()=<>+*/%_|\\;@")
+_OPENING: dict[tuple[Language, Confidence], str] = {
+    ("ko", "high"): "문서에서 찾은 내용입니다.",
+    ("ko", "low"): "질문에 꼭 맞는 설명은 찾지 못했습니다. 문서에서 가장 가까운 내용은 다음과 같습니다.",
+    ("ko", "none"): (
+        "이 질문에 대한 내용은 가지고 있는 문서에서 찾을 수 없습니다. "
+        "다른 말로 바꾸어 묻거나 조금 더 구체적으로 질문해 주세요."
+    ),
+    ("en", "high"): "Here is what the documents say.",
+    ("en", "low"): "The documents have no exact answer to this. The closest passages are:",
+    ("en", "none"): (
+        "I could not find anything about this in the documents. Try other words, or ask about something more specific."
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A sentence, or a list, table or code block as a whole."""
+
+    kind: markdown.Kind
+    text: str
+    paragraph: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """The units worth quoting from one hit, and how well the best of them fits the question."""
+
+    number: int
+    heading: str
+    units: tuple[_Unit, ...]
+    quality: float
+
+
+def compose(language: Language, confidence: Confidence, hits: Sequence[Hit], scale: Scale) -> str:
+    """Return the answer in Markdown; `[n]` cites the n-th hit."""
+    passages = _worth_quoting(hits, scale, _MOST_PASSAGES[confidence])
+    return "\n\n".join([_OPENING[language, confidence], *map(_render, passages)])
+
+
+def _worth_quoting(hits: Sequence[Hit], scale: Scale, most: int) -> Iterator[_Passage]:
+    """Yield a passage of the best hit and of those that come close to it, both as a hit and in what they say."""
+    needed = 0.0
+    quoted = 0
+    for number, hit in enumerate(hits, start=1):
+        if quoted == most or hit.score < _FURTHER_SCORE:
+            return
+        passage = _passage(number, hit, scale, _FURTHER_LENGTH if quoted else _FIRST_LENGTH)
+        if passage.quality >= needed:
+            yield passage
+            quoted += 1
+            needed = needed or passage.quality * _FURTHER_QUALITY
+
+
+def _passage(number: int, hit: Hit, scale: Scale, length: int) -> _Passage:
+    """Quote from the unit that fits best; what the heading says counts for every unit under it."""
+    heading = hit.chunk.heading.rpartition(" > ")[2]
+    assumed = frozenset(tokens.tokens(heading))
+    units = _units(hit.chunk.content)
+    qualities = [scale.coverage(assumed.union(tokens.tokens(unit.text))) - _penalty(unit) for unit in units]
+    best = qualities.index(max(qualities))
+    start = best - 1 if best and units[best].kind != "prose" and units[best - 1].kind == "prose" else best
+    return _Passage(number, hit.chunk.heading, tuple(_within(units[start:], length)), qualities[best])
+
+
+def _units(content: str) -> list[_Unit]:
+    units = []
+    for paragraph, block in enumerate(markdown.joined_lists(markdown.blocks(content))):
+        texts = markdown.sentences(block.text) if block.kind == "prose" else [block.text]
+        units += [_Unit(block.kind, text, paragraph) for text in texts]
+    return units
+
+
+def _penalty(unit: _Unit) -> float:
+    symbols = sum(char in _CODE_SYMBOLS for char in unit.text)
+    code_like = unit.kind == "code" or symbols > _CODE_LIKE * len(unit.text)
+    return _CODE_PENALTY if code_like else 0.0
+
+
+def _within(units: Iterable[_Unit], length: int) -> Iterator[_Unit]:
+    """Yield the first unit and those after it that fit; what a colon announces is not left behind."""
+    used = 0
+    announced = True
+    for unit in units:
+        allowed = length if unit.kind == "prose" else length * _BLOCK_ALLOWANCE
+        if used + len(unit.text) > allowed and not announced:
+            return
+        yield unit
+        used += len(unit.text)
+        announced = unit.kind == "prose" and unit.text.endswith(":")
+
+
+def _render(passage: _Passage) -> str:
+    paragraphs: list[str] = [f"**{passage.heading}**"] if passage.heading else []
+    cite = f"[{passage.number}]"
+    last = -1
+    for unit in passage.units:
+        if unit.paragraph == last:
+            paragraphs[-1] = f"{paragraphs[-1].removesuffix(cite)}{unit.text} {cite}"
+        else:
+            paragraphs.append(f"{unit.text} {cite}" if unit.kind == "prose" else unit.text)
+        last = unit.paragraph
+    if all(unit.kind != "prose" for unit in passage.units):
+        paragraphs.append(cite)
+    return "\n\n".join(paragraphs)

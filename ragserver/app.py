@@ -1,0 +1,126 @@
+"""The HTTP side: the contract's one endpoint, its health, and one envelope for every error."""
+
+import asyncio
+import hmac
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Annotated, Any, Final, TypedDict
+
+from fastapi import Depends, FastAPI, Request, Response
+from fastapi.exceptions import HTTPException, RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from ragserver.config import Settings
+from ragserver.contract import ChatRequest, ChatResponse, Failure, Health
+from ragserver.pipeline import Pipeline, open_pipeline
+from ragserver.store import refuse_foreign_file
+
+_logger = logging.getLogger(__name__)
+_RETRY_AFTER_S: Final = "2"
+
+
+class State(TypedDict):
+    """What lives as long as the server; the pipeline is there when its task is done."""
+
+    settings: Settings
+    opening: asyncio.Task[Pipeline]
+
+
+async def get_pipeline(request: Request) -> Pipeline:
+    """Return the pipeline; a 503 while the index is built or when it could not be."""
+    if pipeline := _opened(request.state.opening):
+        return pipeline
+    raise HTTPException(503, "The index is not ready.", headers={"Retry-After": _RETRY_AFTER_S})
+
+
+async def authorise(request: Request) -> None:
+    """Let a request pass that carries the key, or every one when no key is set."""
+    key = request.state.settings.rag_api_key
+    if key is None:
+        return
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    same = hmac.compare_digest(given.strip().encode(), key.get_secret_value().encode())
+    if scheme.lower() != "bearer" or not same:
+        raise HTTPException(401, "A valid API key is needed.", headers={"WWW-Authenticate": "Bearer"})
+
+
+PipelineDep = Annotated[Pipeline, Depends(get_pipeline)]
+
+
+async def chat(asked: ChatRequest, pipeline: PipelineDep) -> ChatResponse:
+    """Answer a question from the documents, with the passages that the answer cites."""
+    return pipeline.ask(asked.question, asked.chat_history or ())  # a few milliseconds, so it stays in the loop
+
+
+async def health(request: Request, response: Response) -> Health:
+    """Tell whether the index is ready and how much is in it; 503 before it is."""
+    opening: asyncio.Task[Pipeline] = request.state.opening
+    if pipeline := _opened(opening):
+        return Health(status="ok", chunks=pipeline.chunks, documents=pipeline.documents)
+    response.status_code = 503
+    return Health(status="failed" if opening.done() else "indexing")
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Return the ASGI application; its index is opened, and built where needed, once it is started."""
+    app = FastAPI(
+        title="Reference RAG server",
+        lifespan=_lifespan(settings),
+        redirect_slashes=False,
+        exception_handlers={
+            StarletteHTTPException: _http_failure,
+            RequestValidationError: _invalid,
+            Exception: _bug,
+        },
+    )
+    failures: dict[int | str, dict[str, Any]] = {status: {"model": Failure} for status in (401, 422, 503)}
+    app.post("/api/v1/chat", dependencies=[Depends(authorise)], responses=failures)(chat)
+    app.get("/health", responses={503: {"model": Health}})(health)
+    return app
+
+
+def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[State]:
+        refuse_foreign_file(settings.rag_db)  # fails the start, where building it fails only the health
+        opening = asyncio.create_task(asyncio.to_thread(open_pipeline, settings))
+        opening.add_done_callback(_report)
+        yield State(settings=settings, opening=opening)
+        with suppress(Exception):  # reported when it happened
+            (await opening).close()
+
+    return lifespan
+
+
+def _opened(opening: asyncio.Task[Pipeline]) -> Pipeline | None:
+    return opening.result() if opening.done() and not opening.exception() else None
+
+
+def _report(opening: asyncio.Task[Pipeline]) -> None:
+    if exc := opening.exception():
+        _logger.error("The index could not be opened", exc_info=exc)
+    else:
+        pipeline = opening.result()
+        _logger.info("Ready: %d chunks of %d documents", pipeline.chunks, pipeline.documents)
+
+
+async def _http_failure(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, StarletteHTTPException)  # noqa: S101 - it is registered for nothing else
+    return _failure(exc.status_code, str(exc.detail), exc.headers)
+
+
+async def _invalid(_: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)  # noqa: S101 - it is registered for nothing else
+    first = exc.errors()[0]
+    where = ".".join(str(step) for step in first["loc"] if step != "body")
+    return _failure(422, f"{where}: {first['msg']}" if where else first["msg"])
+
+
+async def _bug(_: Request, __: Exception) -> Response:
+    return _failure(500, "Internal error.")  # the server logs it with its trace
+
+
+def _failure(status: int, error: str, headers: Mapping[str, str] | None = None) -> Response:
+    return JSONResponse(Failure(error=error).model_dump(), status, headers)

@@ -1,0 +1,74 @@
+"""The shapes that travel: what the chat service sends and what it gets back."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, StringConstraints
+
+Confidence = Literal["high", "low", "none"]
+Mode = Literal["extractive", "greeting"]
+QUESTION_LENGTH = 8000
+Identifier = int | Annotated[str, StringConstraints(max_length=200)]
+
+
+class Utterance(BaseModel):
+    """One thing that was said before the question."""
+
+    role: str = Field(max_length=20, examples=["user"])
+    content: str = Field(max_length=200_000, examples=["리스트가 뭐예요?"])
+
+
+class ChatRequest(BaseModel):
+    """A question, and what the service knows of who asks it; only the question must be there."""
+
+    question: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=QUESTION_LENGTH)] = (
+        Field(examples=["Python에서 리스트와 튜플의 차이는?"])
+    )
+    user_id: Identifier | None = Field(default=None, examples=[1])
+    chat_history: Annotated[list[Utterance], Field(max_length=1000)] | None = Field(
+        default=None, description="Oldest first, without the question itself."
+    )
+    session_id: Identifier | None = Field(default=None, examples=[123])
+
+
+class Source(BaseModel):
+    """A passage of the documents; `[n]` in the answer is the n-th of them."""
+
+    chunk_id: str = Field(examples=["9f2c41d07be8a655"], description="Stable while the passage stays as it is.")
+    content: str = Field(description="The passage, in Markdown.")
+    score: float = Field(ge=0, le=1, examples=[0.95])
+    document: str = Field(examples=["ko/lists-and-tuples.md"])
+    heading: str = Field(examples=["리스트와 튜플 > 가장 큰 차이"], description="The headings above the passage.")
+
+
+class Metadata(BaseModel):
+    """How the answer came about."""
+
+    mode: Mode
+    confidence: Confidence = Field(
+        description="high: an answer, low: the closest passages, none: not in the documents."
+    )
+    timings: dict[str, float] = Field(examples=[{"retrieve": 1.2, "total": 2.0}], description="Milliseconds a stage.")
+
+
+class ChatResponse(BaseModel):
+    """An answer with its sources; no sources when the documents do not hold it."""
+
+    success: Literal[True] = True
+    answer: str
+    sources: list[Source]
+    metadata: Metadata
+
+
+class Failure(BaseModel):
+    """What every error looks like."""
+
+    success: Literal[False] = False
+    error: str = Field(description="What went wrong, for a person.", examples=["The question is blank."])
+
+
+class Health(BaseModel):
+    """Whether the server can answer, and from how much."""
+
+    status: Literal["ok", "indexing", "failed"]
+    chunks: int = 0
+    documents: int = 0

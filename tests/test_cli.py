@@ -1,0 +1,212 @@
+"""The `ragchat` command, as operators run it."""
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.rag import FakeRag
+from tests.server import SECRET
+
+RAGCHAT = [sys.executable, "-m", "app.cli"]
+LOGIN = "/api/v1/auth/login/"
+
+
+def ragchat(folder: Path, *arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*RAGCHAT, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    started = subprocess.Popen(
+        [*RAGCHAT, *arguments],
+        cwd=folder,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield started
+    finally:
+        started.kill()
+        started.wait()
+        assert started.stdout
+        started.stdout.close()
+
+
+async def until_ready(url: str) -> None:
+    async with asyncio.timeout(30), httpx.AsyncClient() as http:
+        while True:
+            try:
+                if (await http.get(f"{url}/health/ready")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.05)
+
+
+class TestUsers:
+    @pytest.fixture
+    def migrated(self, tmp_path: Path) -> Path:
+        assert ragchat(tmp_path, "migrate").returncode == 0
+        return tmp_path
+
+    def test_migrate_makes_the_embedded_database(self, migrated: Path) -> None:
+        assert (migrated / "var/ragchat.db").exists()
+
+    @pytest.mark.parametrize("command", ["createuser", "createsuperuser"])
+    def test_script_gives_the_password_on_standard_input(self, migrated: Path, command: str) -> None:
+        options = ("--username", "ada", "--email", "ada@example.com", "--password-stdin")
+        made = ragchat(migrated, command, *options, given="password123\n")
+        assert (made.returncode, "ada" in made.stdout) == (0, True)
+        again = ragchat(migrated, command, *options, given="password123\n")
+        assert (again.returncode, again.stderr.strip()) == (1, "username: is already taken")
+
+    def test_person_is_asked(self, migrated: Path) -> None:
+        made = ragchat(migrated, "createsuperuser", given="root\npassword123\npassword123\n")
+        assert (made.returncode, "Created superuser root." in made.stdout) == (0, True)
+
+    @pytest.mark.parametrize(
+        ("username", "password", "problem"),
+        [("ada", "short", "password"), ("", "password123", "username"), ("a b", "password123", "username")],
+    )
+    def test_unfit_account_is_refused(self, migrated: Path, username: str, password: str, problem: str) -> None:
+        made = ragchat(migrated, "createuser", "--username", username, "--password-stdin", given=password)
+        assert made.returncode == 1
+        assert made.stderr.startswith(f"{problem}: ")
+        assert "Traceback" not in made.stderr
+
+    def test_database_that_is_away_is_named(self, tmp_path: Path) -> None:
+        away = {"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/none"}
+        for arguments in (("migrate",), ("createuser", "--username", "ada", "--password-stdin")):
+            ended = ragchat(tmp_path, *arguments, given="password123", **away)
+            assert ended.returncode == 1
+            assert "database cannot be reached" in ended.stderr
+            assert "Traceback" not in ended.stderr
+            assert "hidden" not in ended.stderr
+
+
+class TestOpenapi:
+    def test_prints_the_committed_document(self, tmp_path: Path) -> None:
+        printed = ragchat(tmp_path, "openapi").stdout
+        assert printed == (Path(__file__).parent.parent / "docs/openapi.json").read_text()
+
+
+class TestCheck:
+    async def test_says_what_is_reachable_without_secrets(self, tmp_path: Path, rag: FakeRag) -> None:
+        checked = await asyncio.to_thread(
+            ragchat, tmp_path, "check", JWT_SECRET_KEY=SECRET, RUNPOD_RAG_URL=rag.url, RAG_API_KEY="hidden"
+        )
+        assert checked.returncode == 0
+        assert f"RUNPOD_RAG_URL={rag.url}" in checked.stdout
+        assert checked.stdout.endswith("database: ok\nRAG server: ok\n")
+        assert SECRET not in checked.stdout
+        assert "hidden" not in checked.stdout
+
+    def test_says_why_something_is_not(self, tmp_path: Path) -> None:
+        away = {"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/none", "RUNPOD_RAG_URL": "http://127.0.0.1:9"}
+        checked = ragchat(tmp_path, "check", JWT_SECRET_KEY=SECRET, **away)
+        assert checked.returncode == 1
+        assert "DATABASE_URL=postgresql://u:***@127.0.0.1:9/none" in checked.stdout
+        assert re.search(r"database: .*refused", checked.stdout, re.IGNORECASE)
+        assert "RAG server: Connection failed" in checked.stdout
+
+    def test_settings_that_cannot_be_used_are_named(self, tmp_path: Path) -> None:
+        checked = ragchat(tmp_path, "check", PORT="x", JWT_SECRET_KEY="")
+        assert checked.returncode == 1
+        assert "PORT: " in checked.stderr
+
+
+class TestServe:
+    def test_production_refuses_to_start_without_a_secret(self, tmp_path: Path) -> None:
+        ended = ragchat(tmp_path, "serve")
+        assert ended.returncode == 1
+        assert "JWT_SECRET_KEY must be set" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+    async def test_requests_in_flight_finish_when_it_is_told_to_stop(self, tmp_path: Path, rag: FakeRag) -> None:
+        port = free_port()
+        environment = {"JWT_SECRET_KEY": SECRET, "RUNPOD_RAG_URL": rag.url, "PORT": str(port)}
+        await asyncio.to_thread(ragchat, tmp_path, "migrate")
+        options = ("--username", "ada", "--password-stdin")
+        await asyncio.to_thread(ragchat, tmp_path, "createuser", *options, given="password123")
+        with process(tmp_path, "serve", **environment) as server:
+            base_url = f"http://127.0.0.1:{port}"
+            await until_ready(base_url)
+            async with httpx.AsyncClient(base_url=base_url) as http:
+                login = await http.post(LOGIN, json={"username": "ada", "password": "password123"})
+                http.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+                asking = asyncio.create_task(http.post("/api/v1/chatbot/chat/", json={"message": "slow:1"}))
+                await rag.until_waiting(1)
+                server.send_signal(signal.SIGTERM)
+                assert (await asking).status_code == 200
+            # uvicorn raises the signal again when all is done.
+            assert await asyncio.to_thread(server.wait, 10) in (0, -signal.SIGTERM)
+
+
+class TestDev:
+    async def test_first_question_gets_an_answer_from_real_documents(self, tmp_path: Path) -> None:
+        port = free_port()
+        with process(tmp_path, "dev", "--port", str(port)) as dev:
+            assert dev.stdout
+            printed = await asyncio.to_thread(_read_until, dev.stdout, "Stop with Ctrl-C.")
+            assert "user: demo\n" in printed
+            password = next(line for line in printed.splitlines() if line.startswith("password: "))
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+                body = {"username": "demo", "password": password.removeprefix("password: ")}
+                login = await http.post(LOGIN, json=body)
+                http.headers["Authorization"] = f"Bearer {login.json()['access_token']}"
+                for question, word in (
+                    ("Python에서 리스트와 튜플의 차이는?", "튜플"),
+                    ("What is the difference between a list and a tuple in Python?", "immutable"),
+                ):
+                    answer = (await http.post("/api/v1/chatbot/chat/", json={"message": question})).json()
+                    assert word in answer["data"]["response"]
+                    assert answer["data"]["sources"][0].keys() >= {"chunk_id", "content", "score"}
+                assert len((await http.get("/api/v1/chatbot/sessions/")).json()["data"]) == 2
+            dev.send_signal(signal.SIGTERM)
+            assert await asyncio.to_thread(dev.wait, 15) == 0
+        assert {"development.db", "jwt-secret", "demo-password"} <= {path.name for path in (tmp_path / "var").iterdir()}
+        assert (tmp_path / "var/jwt-secret").stat().st_mode & 0o077 == 0
+
+    def test_taken_port_is_named(self, tmp_path: Path) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            ended = ragchat(tmp_path, "dev", "--port", str(taken.getsockname()[1]))
+        assert ended.returncode == 1
+        assert "is in use" in ended.stderr
+
+
+def _read_until(lines: object, last: str) -> str:
+    """What a process printed up to a line."""
+    seen = ""
+    for line in lines:  # type: ignore[attr-defined]
+        seen += line
+        if last in line:
+            break
+    return seen
