@@ -1,16 +1,17 @@
 """The application: `create_app(settings)`, and `app.main:app` for ASGI servers."""
 
+import gc
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
-from importlib.metadata import version
 from typing import Any, TypedDict
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
+from app import __version__
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.core.passwords import PasswordHasher
@@ -51,7 +52,7 @@ def create_app(settings: Settings) -> FastAPI:
     """The service with these settings; nothing is opened before its lifespan starts."""
     app = FastAPI(
         title="RAG Chat Service",
-        version=version("rag-chat-service"),
+        version=__version__,
         description=DESCRIPTION,
         lifespan=_lifespan(settings),
         middleware=_middleware(settings),
@@ -93,6 +94,9 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
         passwords = PasswordHasher()
         rag = build_rag_client(settings)
+        # What start-up made stays for good: the collector need not walk it again and again (7 % of a chat's CPU).
+        gc.collect()
+        gc.freeze()
         try:
             yield {"services": _services(settings, database, passwords, rag)}
         finally:

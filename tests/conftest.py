@@ -86,8 +86,7 @@ async def rag_server() -> AsyncIterator[FakeRag]:
 @pytest.fixture
 def rag(rag_server: FakeRag) -> FakeRag:
     """The RAG server, with an empty journal."""
-    rag_server.journal.clear()
-    rag_server.heads.clear()
+    rag_server.forget()
     return rag_server
 
 

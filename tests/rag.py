@@ -56,7 +56,7 @@ class FakeRag:
     def __init__(self) -> None:
         self.journal: list[dict[str, Any]] = []
         self.heads: list[str] = []
-        self.waiting = 0
+        self._waiting: set[object] = set()
         self._changed = asyncio.Condition()
         self._server: asyncio.Server | None = None
 
@@ -67,10 +67,16 @@ class FakeRag:
         assert self._server
         self._server.close()
 
+    def forget(self) -> None:
+        """Start anew; what the test before left waiting counts no more."""
+        self.journal.clear()
+        self.heads.clear()
+        self._waiting = set()
+
     async def until_waiting(self, number: int) -> None:
         """Return when so many slow answers are being made."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self.waiting >= number)
+            await self._changed.wait_for(lambda: len(self._waiting) >= number)
 
     @property
     def url(self) -> str:
@@ -96,11 +102,12 @@ class FakeRag:
         await _send(writer, 200, json.dumps(GOOD).encode())
 
     async def play_slow(self, seconds: str, writer: asyncio.StreamWriter) -> None:
+        waiting, me = self._waiting, object()
         async with self._changed:
-            self.waiting += 1
+            waiting.add(me)
             self._changed.notify_all()
         await asyncio.sleep(float(seconds))
-        self.waiting -= 1
+        waiting.discard(me)
         await self.play_good("", writer)
 
     async def play_status(self, code: str, writer: asyncio.StreamWriter) -> None:

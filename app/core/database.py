@@ -80,7 +80,13 @@ def create_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 - wh
     if url.startswith("sqlite"):
         return _sqlite_engine(url, options)
     pool = {"max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS, "pool_recycle": RECYCLE_SECONDS}
-    arguments = {"dsn": libpq_dsn(url), "timeout": CONNECT_SECONDS, "command_timeout": STATEMENT_SECONDS}
+    arguments = {
+        "dsn": libpq_dsn(url),
+        "timeout": CONNECT_SECONDS,
+        "command_timeout": STATEMENT_SECONDS,
+        # Our statements run for milliseconds; compiling one takes longer than it saves.
+        "server_settings": {"jit": "off", "application_name": "ragchat"},
+    }
     # asyncpg reads the DSN itself, so that everything libpq knows (sslmode, passfile, several hosts) works unchanged.
     return create_async_engine(
         "postgresql+asyncpg://",

@@ -56,9 +56,10 @@ def _render(log_format: Literal["console", "json"]) -> list[Processor]:
 
 def _escape_control_characters(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """What a client sent must not start a line of its own, nor colour the terminal."""
-    return {
-        key: value.translate(CONTROL_CHARACTERS) if isinstance(value, str) else value for key, value in event.items()
-    }
+    for key, value in event.items():
+        if isinstance(value, str) and not value.isprintable():
+            event[key] = value.translate(CONTROL_CHARACTERS)
+    return event
 
 
 def _drop_meta(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -1,16 +1,18 @@
 """SQL on the chat_sessions table."""
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import NamedTuple
+from datetime import UTC, datetime
+from functools import cache
+from typing import NamedTuple, cast
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import aliased
 
 from app.core.pagination import Cursor, Page, PageRequest
 from app.models import ChatSession, Message, MessageRole, User
-from app.models.base import utcnow
+from app.models.base import UtcDateTime, utcnow
+
+LAST_MOMENT = datetime.max.replace(tzinfo=UTC)
 
 
 class LastMessage(NamedTuple):
@@ -59,11 +61,9 @@ class ChatSessionRepository:
 
     async def list_page(self, user_id: int, page: PageRequest) -> Page[SessionSummary]:
         """The user's sessions, most recently updated first, in one statement whatever their number."""
-        chosen = select(ChatSession).where(ChatSession.user_id == user_id)
-        if page.cursor:
-            chosen = chosen.where(tuple_(ChatSession.updated_at, ChatSession.id) < tuple_(*page.cursor))
-        chosen = chosen.order_by(ChatSession.updated_at.desc(), ChatSession.id.desc()).limit(page.fetch)
-        rows = (await self._db.execute(_with_last_message(chosen))).all()
+        after = page.cursor or Cursor(LAST_MOMENT, 0)
+        values = {"user_id": user_id, "limit": page.fetch, "after_time": after.at, "after_id": after.id}
+        rows = (await self._db.execute(_list_statement(limited=page.limit is not None), values)).all()
         summaries = [
             SessionSummary(session_id, title, count, LastMessage(role, content, at) if role else None, begun, updated)
             for session_id, title, count, role, content, at, begun, updated in rows
@@ -72,15 +72,15 @@ class ChatSessionRepository:
 
     async def add(self, user_id: int, title: str) -> int:
         """Start a session; returns its id."""
-        statement = insert(ChatSession).values(user_id=user_id, title=title).returning(ChatSession.id)
-        return (await self._db.scalars(statement)).one()
+        return int((await self._db.execute(_INSERT, {"user_id": user_id, "title": title})).scalar_one())
 
     async def touch(self, session_id: int, *, user_id: int) -> bool:
         """Move the session to the top of its owner's list and hold it until the transaction ends.
 
         False when there is none; when there is, a message can be added without a deletion coming between.
         """
-        return await self._db.scalar(_TOUCH, {"touched_id": session_id, "owner_id": user_id}) is not None
+        touched = await self._db.execute(_TOUCH, {"touched_id": session_id, "owner_id": user_id})
+        return touched.scalar_one_or_none() is not None
 
     async def rename(self, session_id: int, *, user_id: int, title: str) -> ChatSession | None:
         """Change the title. The session keeps its place in the list: nothing was said in it."""
@@ -97,56 +97,56 @@ def _owned(session_id: int, user_id: int) -> ColumnElement[bool]:
     return and_(ChatSession.id == session_id, ChatSession.user_id == user_id)
 
 
-def _with_last_message(
-    sessions: Select[ChatSession],
-) -> Select[int, str, int, MessageRole | None, str, datetime, datetime, datetime]:
-    """The chosen sessions with their number of messages and the newest one; one statement, no join that multiplies."""
-    chosen = sessions.subquery()
-    last = aliased(Message)
-    of_session = Message.session_id == chosen.c.id
-    count = select(func.count()).select_from(Message).where(of_session).scalar_subquery()
-    newest = select(Message.id).where(of_session).order_by(Message.created_at.desc(), Message.id.desc()).limit(1)
+@cache
+def _list_statement(*, limited: bool) -> Select[int, str, int, MessageRole | None, str, datetime, datetime, datetime]:
+    """Sessions with their number of messages and the newest one; one statement, no join that multiplies."""
+    position = tuple_(_SESSIONS.c.updated_at, _SESSIONS.c.id)
+    page = (
+        select(_SESSIONS)
+        .where(_SESSIONS.c.user_id == bindparam("user_id"))
+        .where(position < tuple_(bindparam("after_time", type_=UtcDateTime()), bindparam("after_id")))
+        .order_by(_SESSIONS.c.updated_at.desc(), _SESSIONS.c.id.desc())
+        .limit(bindparam("limit") if limited else None)
+        .subquery()
+    )
+    of_session = _MESSAGES.c.session_id == page.c.id
+    count = select(func.count()).select_from(_MESSAGES).where(of_session).scalar_subquery()
+    newest = select(_MESSAGES.c.id).where(of_session).order_by(_MESSAGES.c.created_at.desc(), _MESSAGES.c.id.desc())
+    last = _MESSAGES.alias()
     return (
-        select(
-            chosen.c.id,
-            chosen.c.title,
-            count,
-            last.role,
-            last.content,
-            last.created_at,
-            chosen.c.created_at,
-            chosen.c.updated_at,
-        )
-        .outerjoin(last, last.id == newest.scalar_subquery())
-        .order_by(chosen.c.updated_at.desc(), chosen.c.id.desc())
+        select(page.c.id, page.c.title, count, last.c.role, last.c.content, last.c.created_at)
+        .add_columns(page.c.created_at, page.c.updated_at)
+        .select_from(page.outerjoin(last, last.c.id == newest.limit(1).scalar_subquery()))
+        .order_by(page.c.updated_at.desc(), page.c.id.desc())
     )
 
 
 def _opening() -> Select[bool, MessageRole | None, str]:
     """User, session and history in one statement; written out it would be three round trips a question."""
     recent = (
-        select(Message.id, Message.created_at, Message.role, Message.content)
-        .where(Message.session_id == bindparam("session_id"))
-        .order_by(Message.created_at.desc(), Message.id.desc())
+        select(_MESSAGES.c.id, _MESSAGES.c.created_at, _MESSAGES.c.role, _MESSAGES.c.content)
+        .where(_MESSAGES.c.session_id == bindparam("session_id"))
+        .order_by(_MESSAGES.c.created_at.desc(), _MESSAGES.c.id.desc())
         .limit(bindparam("messages"))
         .subquery()
     )
-    own = and_(ChatSession.id == bindparam("session_id"), ChatSession.user_id == User.id)
+    own = and_(_SESSIONS.c.id == bindparam("session_id"), _SESSIONS.c.user_id == _USERS.c.id)
     return (
-        select(User.is_active, recent.c.role, recent.c.content)
-        .select_from(User)
-        .outerjoin(ChatSession, own)
-        .outerjoin(recent, ChatSession.id.is_not(None))
-        .where(User.id == bindparam("user_id"))
+        select(_USERS.c.is_active, recent.c.role, recent.c.content)
+        .select_from(_USERS.outerjoin(_SESSIONS, own).outerjoin(recent, _SESSIONS.c.id.is_not(None)))
+        .where(_USERS.c.id == bindparam("user_id"))
         .order_by(recent.c.created_at.desc(), recent.c.id.desc())
     )
 
 
-# Statements of the chat call are put together once; building one costs more than running it.
+# The chat call's statements stand on the bare tables and are put together once: building one costs more than running
+# it, and the ORM's part in it as much again.
+_USERS, _SESSIONS, _MESSAGES = (cast("Table", model.__table__) for model in (User, ChatSession, Message))
 _OPENING = _opening()
+_INSERT = insert(_SESSIONS).returning(_SESSIONS.c.id)
 _TOUCH = (
-    update(ChatSession)
-    .where(ChatSession.id == bindparam("touched_id"), ChatSession.user_id == bindparam("owner_id"))
+    update(_SESSIONS)
+    .where(_SESSIONS.c.id == bindparam("touched_id"), _SESSIONS.c.user_id == bindparam("owner_id"))
     .values(updated_at=utcnow())
-    .returning(ChatSession.id)
+    .returning(_SESSIONS.c.id)
 )

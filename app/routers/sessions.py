@@ -43,11 +43,11 @@ async def read_session(
     session = await sessions.get(session_id, user_id=user.id)
     if session is None:
         raise NotFoundError
-    rows = await messages.list_for(session_id, user_id=user.id)
+    rows = await messages.list_for(session_id)
     detail = SessionDetailRead(
         id=session.id,
         title=session.title,
-        messages=[MessageRead.model_validate(row) for row in rows],
+        messages=[MessageRead.model_construct(None, **row._asdict()) for row in rows],
         message_count=len(rows),
         created_at=session.created_at,
         updated_at=session.updated_at,
