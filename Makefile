@@ -54,3 +54,8 @@ openapi: install ## write docs/openapi.json anew
 lock: ## write both lock files anew (needs uv)
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.lock
+
+bench: install ## 500 chats at once on a slow RAG server, and growth; then the lab's ratios where ../shared/bench is
+	@$(BIN)/python bench/burst.py
+	@$(PYTHON) bench/lab.py --subject floor --subject seed --subject ragchat --rounds 3 --speed 0.5 \
+	    --scenarios S1,S2,S3,S4,S5,S6,S8

@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,18 +18,24 @@ MAX_BODY_BYTES = 1024 * 1024
 REQUEST_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
 API_PREFIX = "/api/"
 DOCS_PREFIX = "/docs"
-SECURITY_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-}
-API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+API_HEADERS = (
+    *SECURITY_HEADERS,
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+)
 # Swagger UI's page starts itself with an inline script, and sets styles on its elements.
 DOCS_POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
-    " frame-ancestors 'none'"
+    b"default-src 'self'; img-src 'self' data:; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline';"
+    b" frame-ancestors 'none'"
 )
+DOCS_HEADERS = (*SECURITY_HEADERS, (b"content-security-policy", DOCS_POLICY))
+TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 logger = logging.getLogger(__name__)
 access_logger = logging.getLogger("app.access")
@@ -52,7 +58,7 @@ class RequestLogMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         with bound_contextvars(request_id=request_id):
@@ -71,19 +77,18 @@ class SecurityHeadersMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        added = DOCS_HEADERS if scope["path"].startswith(DOCS_PREFIX) else API_HEADERS
+        if scope["scheme"] == "https":
+            added = (*added, TLS_ONLY)
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(SECURITY_HEADERS)
-                is_docs = scope["path"].startswith(DOCS_PREFIX)
-                headers["Content-Security-Policy"] = DOCS_POLICY if is_docs else API_POLICY
-                if not is_docs:
-                    headers.setdefault("Cache-Control", "no-store")
-                if scope["scheme"] == "https":
-                    headers["Strict-Transport-Security"] = "max-age=31536000"
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+        return await self.app(scope, receive, send_with_headers)
 
 
 class CrashMiddleware:

@@ -53,10 +53,24 @@ def process(folder: Path, *arguments: str, **environment: str) -> Iterator[subpr
     try:
         yield started
     finally:
-        started.kill()
-        started.wait()
+        started.terminate()
+        try:
+            started.wait(15)
+        except subprocess.TimeoutExpired:
+            started.kill()
         assert started.stdout
         started.stdout.close()
+
+
+def read_until(started: subprocess.Popen[str], last: str) -> str:
+    """What a process printed, up to a line."""
+    assert started.stdout
+    seen = ""
+    for line in started.stdout:
+        seen += line
+        if last in line:
+            break
+    return seen
 
 
 async def until_ready(url: str) -> None:
@@ -172,8 +186,7 @@ class TestDev:
     async def test_first_question_gets_an_answer_from_real_documents(self, tmp_path: Path) -> None:
         port = free_port()
         with process(tmp_path, "dev", "--port", str(port)) as dev:
-            assert dev.stdout
-            printed = await asyncio.to_thread(_read_until, dev.stdout, "Stop with Ctrl-C.")
+            printed = await asyncio.to_thread(read_until, dev, "Stop with Ctrl-C.")
             assert "user: demo\n" in printed
             password = next(line for line in printed.splitlines() if line.startswith("password: "))
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
@@ -200,13 +213,3 @@ class TestDev:
             ended = ragchat(tmp_path, "dev", "--port", str(taken.getsockname()[1]))
         assert ended.returncode == 1
         assert "is in use" in ended.stderr
-
-
-def _read_until(lines: object, last: str) -> str:
-    """What a process printed up to a line."""
-    seen = ""
-    for line in lines:  # type: ignore[attr-defined]
-        seen += line
-        if last in line:
-            break
-    return seen

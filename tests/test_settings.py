@@ -3,11 +3,16 @@
 import logging
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from app.core.settings import DatabaseSettings, Settings, SettingsError, load_settings
 from tests.server import SECRET, make_settings, running_server
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / ".env.example"
+README = ROOT / "README.md"
 
 
 @pytest.fixture
@@ -142,3 +147,22 @@ class TestOthers:
         shown = repr(load_settings(Settings))
         assert "hidden" not in shown
         assert SECRET not in shown
+
+
+class TestExampleFile:
+    def test_documents_every_setting_with_its_default(self, environment: pytest.MonkeyPatch) -> None:
+        lines = (line.partition("=") for line in EXAMPLE.read_text().splitlines() if line and line[0] != "#")
+        example = {name: value for name, _, value in lines}
+        assert example.keys() == {name.upper() for name in Settings.model_fields}
+        for name, value in example.items():
+            if name != "JWT_SECRET_KEY":
+                environment.setenv(name, value)
+        from_example = load_settings(Settings)
+        for name in example:
+            environment.delenv(name, raising=False)
+        environment.setenv("JWT_SECRET_KEY", SECRET)
+        assert load_settings(Settings) == from_example
+
+    def test_readme_names_every_setting(self) -> None:
+        readme = README.read_text()
+        assert [name for name in Settings.model_fields if f"`{name.upper()}`" not in readme] == []

@@ -30,6 +30,13 @@ CONNECT_SECONDS = 3
 MAX_BODY_BYTES = 4 * 1024 * 1024
 MAX_REASON_CHARS = 300
 TOO_MANY_REQUESTS = 429
+HEADERS = {
+    "User-Agent": "rag-chat-service",
+    "Accept": "application/json",
+    # Compressed answers are not asked for: unpacking one could take any amount of memory.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
 
 
 class HistoryMessage(TypedDict):
@@ -73,12 +80,9 @@ class RagClient:
     ) -> None:
         self.url = f"{base_url.rstrip('/')}{CHAT_PATH}" if base_url else None
         self._deadline = deadline_seconds
-        # Compressed answers are not asked for: unpacking one could take any amount of memory.
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
-        headers |= {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._headers = HEADERS | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         self._http = httpx.AsyncClient(
             transport=transport or AiohttpTransport(),
-            headers=headers,
             timeout=httpx.Timeout(None, connect=CONNECT_SECONDS),
             follow_redirects=False,
             trust_env=False,
@@ -126,9 +130,9 @@ class RagClient:
 
     async def _post(self, url: str, content: bytes) -> bytes:
         try:
-            async with asyncio.timeout(self._deadline), self._http.stream("POST", url, content=content) as response:
-                _check_status(response)
-                return await _read(response)
+            async with asyncio.timeout(self._deadline):
+                # Put together here: the client would merge URLs, headers and cookies again for every question.
+                return await self._send(httpx.Request("POST", url, headers=self._headers, content=content))
         except (TimeoutError, httpx.ReadTimeout) as exc:
             raise RagTimeoutError("Connection timeout") from exc
         except httpx.ConnectTimeout as exc:
@@ -137,6 +141,14 @@ class RagClient:
             raise RagUnavailableError(f"Connection failed: {exc}") from exc
         except httpx.TransportError as exc:
             raise RagResetError(f"Connection lost: {exc}") from exc
+
+    async def _send(self, request: httpx.Request) -> bytes:
+        response = await self._http.send(request, stream=True)
+        try:
+            _check_status(response)
+            return await _read(response)
+        finally:
+            await response.aclose()
 
 
 def _check_status(response: httpx.Response) -> None:
