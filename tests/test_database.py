@@ -140,14 +140,35 @@ class TestAway:
         assert {response.status_code for response in answers} <= {200, 503}
         assert answers[-1].status_code == 200
 
-    async def test_missing_tables_are_a_bug_of_the_set_up_and_leak_nothing(
-        self, tmp_path: Path, alice: SignedIn, caplog: pytest.LogCaptureFixture
+    async def test_database_that_is_not_migrated_is_not_ready(
+        self, fresh_database_url: str, alice: SignedIn, caplog: pytest.LogCaptureFixture
     ) -> None:
-        settings = make_settings(database_url=f"sqlite:///{tmp_path}/empty.db")
+        settings = make_settings(database_url=fresh_database_url)
         async with running_server(settings) as empty, empty.client(Authorization=f"Bearer {alice.token}") as http:
-            response = await http.get("/api/v1/chatbot/sessions/", headers={"X-Request-ID": "find-me"})
-        assert response.json()["request_id"] == "find-me"
-        assert "users" not in response.text
+            for path in ("/health/ready", "/api/v1/chatbot/sessions/"):
+                response = await http.get(path)
+                assert (response.status_code, response.json()["code"]) == (503, "database_unavailable")
+                assert "users" not in response.text
+        assert any("users" in line for line in caplog.messages)
+
+    async def test_login_or_database_that_the_server_refuses_is_unavailable(self, postgres: str) -> None:
+        for url in (f"{postgres}/no_such_database", postgres.replace("postgres@", "nobody@") + "/postgres"):
+            database = Database(url, pool_size=1)
+            with pytest.raises(DatabaseUnavailableError):
+                await database.check()
+            await database.close()
+
+    async def test_server_in_read_only_mode_is_unavailable_for_writing(self, postgres: str) -> None:
+        database = Database(f"{postgres}/postgres?default_transaction_read_only=on", pool_size=1)
+        await database.check()
+        with pytest.raises(DatabaseUnavailableError, match="read-only"):
+            await self._create_table(database)
+        await database.close()
+
+    @staticmethod
+    async def _create_table(database: Database) -> None:
+        async with database.transaction() as db:
+            await db.execute(text("CREATE TABLE nothing (id int)"))
 
 
 class TestUrls:

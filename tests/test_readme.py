@@ -12,7 +12,7 @@ README = Path(__file__).parent.parent / "README.md"
 def curl_lines() -> str:
     """The shell block with the first chat."""
     blocks = re.findall(r"```sh\n(.*?)```", README.read_text(), re.DOTALL)
-    return next(block for block in blocks if "curl" in block)
+    return "".join(block for block in blocks if "curl" in block)
 
 
 async def test_first_chat_works_as_printed(tmp_path: Path) -> None:

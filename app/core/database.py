@@ -20,8 +20,10 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
 POOL_WAIT_SECONDS = 20
 RECYCLE_SECONDS = 1800
-# SQLSTATE classes of a server that is away, full, or being shut down (PostgreSQL, appendix A).
-UNAVAILABLE_SQLSTATES = ("08", "53", "57P")
+# SQLSTATEs, by their beginnings, of a server that cannot serve us now: away (08), read-only (25006), refusing our login
+# (28) or database (3D), rolling back one of two that collided (40), not migrated (42P01), full (53), locked (55P03),
+# cancelling or shutting down (57). See PostgreSQL's manual, appendix A.
+UNAVAILABLE_SQLSTATES = ("08", "25006", "28", "3D", "40", "42P01", "53", "55P03", "57")
 SQLITE_PRAGMAS = ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000", "synchronous=NORMAL")
 
 

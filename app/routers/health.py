@@ -7,7 +7,10 @@ from pydantic import BaseModel
 
 from app.core.errors import DatabaseUnavailableError
 from app.dependencies import ServicesDep
+from app.repositories.users import UserRepository
 from app.schemas.errors import errors
+
+NOBODY = 0
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -26,6 +29,10 @@ async def live() -> HealthRead:
 
 @router.get("/ready", summary="Can it take requests", responses=errors(DatabaseUnavailableError))
 async def ready(services: ServicesDep) -> HealthRead:
-    """Answers 200 when the database does; a failure means: send requests elsewhere. The RAG server is not asked."""
-    await services.database.check()
+    """Answers 200 when the database is there and migrated; a failure means: send requests elsewhere.
+
+    The RAG server is not asked: without it, conversations can still be read.
+    """
+    async with services.database.transaction(read_only=True) as db:
+        await UserRepository(db).get(NOBODY)
     return HealthRead()

@@ -3,17 +3,23 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.schemas.base import RequestModel, ResponseModel, RowId, Sources, Visible
 from app.schemas.sources import SOURCE_EXAMPLE, SOURCES_DESCRIPTION
 
 MAX_CONTENT_CHARS = 200_000
 CONTENT_EXAMPLE = "리스트는 mutable, 튜플은 immutable"
+EXAMPLES: list[JsonValue] = [
+    {"content": CONTENT_EXAMPLE, "sources": [SOURCE_EXAMPLE]},
+    {"content": CONTENT_EXAMPLE, "sources": [SOURCE_EXAMPLE], "message_id": 456},
+]
 
 
 class BookmarkCreate(RequestModel):
     """What to keep."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     content: Annotated[str, Field(max_length=MAX_CONTENT_CHARS), Visible] = Field(
         description="The text to keep.", examples=[CONTENT_EXAMPLE]

@@ -2,16 +2,23 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from app.schemas.base import RequestModel, ResponseModel, RowId, Visible
 from app.schemas.sources import SOURCE_EXAMPLE, SOURCES_DESCRIPTION
 
 MAX_MESSAGE_CHARS = 8000
+# The first one is what Swagger UI's "Try it out" sends, so it must work for somebody who has no session yet.
+EXAMPLES: list[JsonValue] = [
+    {"message": "Python에서 리스트와 튜플의 차이는?"},
+    {"message": "언제 튜플을 쓰나요?", "session_id": 123},
+]
 
 
 class ChatCreate(RequestModel):
     """A question, in a session or as the start of one."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": EXAMPLES})
 
     message: Annotated[str, Field(max_length=MAX_MESSAGE_CHARS), Visible] = Field(
         description=f"The question: up to {MAX_MESSAGE_CHARS:,} characters, stored exactly as sent. Refused when there "
