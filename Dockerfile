@@ -3,14 +3,14 @@
 FROM python:3.13-slim AS build
 WORKDIR /srv
 RUN python -m venv /venv
-COPY requirements.lock ./
-RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
+COPY requirements.lock requirements-build.lock ./
+RUN /venv/bin/pip install --no-cache-dir --require-hashes -r requirements.lock -r requirements-build.lock
 COPY pyproject.toml README.md alembic.ini ./
 COPY alembic alembic
 COPY app app
 COPY ragserver ragserver
 # Editable, and at the path of the final image: the migrations stand beside the package, as in a checkout.
-RUN /venv/bin/pip install --no-cache-dir --no-deps --editable .
+RUN /venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --editable .
 
 FROM python:3.13-slim
 RUN useradd --system --uid 10001 --home-dir /srv ragchat

@@ -51,9 +51,11 @@ migration: install ## a new migration from what changed in the models: make migr
 openapi: install ## write docs/openapi.json anew
 	@$(BIN)/ragchat openapi > docs/openapi.json
 
-lock: ## write both lock files anew (needs uv)
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
-	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml --group dev -o requirements-dev.lock
+COMPILE = uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+lock: ## write the lock files anew (needs uv)
+	@$(COMPILE) pyproject.toml -o requirements.lock
+	@$(COMPILE) --group build -o requirements-build.lock
+	@$(COMPILE) pyproject.toml --group dev -o requirements-dev.lock
 
 bench: install ## 500 chats at once on a slow RAG server, and growth; then the lab's ratios where ../shared/bench is
 	@$(BIN)/python bench/burst.py

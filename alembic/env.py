@@ -56,7 +56,7 @@ async def main() -> None:
     """Connect and run."""
     url = context.config.attributes.get("database_url")
     url = url or load_settings(DatabaseSettings).database_url.get_secret_value()
-    engine = create_engine(url, poolclass=pool.NullPool)
+    engine = create_engine(url, statement_seconds=None, poolclass=pool.NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(run)
         await connection.commit()

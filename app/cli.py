@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import math
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,9 @@ import uvicorn
 from alembic.command import upgrade
 from alembic.config import Config
 from pydantic import SecretStr, ValidationError
+from sqlalchemy.exc import DBAPIError
 
-from app.core.database import Database, without_password
+from app.core.database import Database, is_unavailable, without_password
 from app.core.errors import AppError, DatabaseUnavailableError, InvalidRequestError, RagError
 from app.core.logging import configure_logging
 from app.core.passwords import PasswordHasher
@@ -23,8 +26,8 @@ from app.schemas.auth import UserCreate
 from app.services.accounts import AccountService
 
 ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
-# Requests in flight may wait a minute for the RAG server, and get a little more to be stored.
-DRAIN_SECONDS = 75
+# A request in flight may wait its whole time for the RAG server; this much more is for storing the answer.
+STORING_SECONDS = 15
 
 cli = typer.Typer(
     help="The RAG chat service.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -47,7 +50,7 @@ def serve() -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=DRAIN_SECONDS,
+        timeout_graceful_shutdown=math.ceil(settings.rag_timeout_seconds) + STORING_SECONDS,
     )
 
 
@@ -69,7 +72,9 @@ def migrate() -> None:
     config = Config(ALEMBIC_INI, attributes={"database_url": settings.database_url.get_secret_value()})
     try:
         upgrade(config, "head")
-    except OSError as exc:
+    except (OSError, DBAPIError) as exc:
+        if not is_unavailable(exc):
+            raise
         raise _failure(f"The database cannot be reached: {exc}") from None
     typer.echo("The database is up to date.")
 
@@ -110,18 +115,19 @@ def check() -> None:
 
 async def _find_problems(settings: Settings) -> dict[str, str]:
     problems = {}
-    database = Database(settings.database_url.get_secret_value(), pool_size=1)
-    rag = build_rag_client(settings)
-    try:
-        await database.check()
-    except DatabaseUnavailableError as exc:
-        problems["database"] = str(exc)
-    try:
-        await rag.check()
-    except RagError as exc:
-        problems["RAG server"] = str(exc)
-    await database.close()
-    await rag.close()
+    async with AsyncExitStack() as stack:
+        database = Database(settings.database_url.get_secret_value(), pool_size=1)
+        stack.push_async_callback(database.close)
+        rag = build_rag_client(settings)
+        stack.push_async_callback(rag.close)
+        try:
+            await database.check()
+        except DatabaseUnavailableError as exc:
+            problems["database"] = str(exc)
+        try:
+            await rag.check()
+        except RagError as exc:
+            problems["RAG server"] = str(exc)
     return problems
 
 

@@ -21,9 +21,7 @@ from app.services.auth import AuthService
 from app.services.chat import ChatService
 
 # Swagger UI's Authorize button posts its form there.
-bearer = OAuth2PasswordBearer(
-    tokenUrl="/api/v1/auth/token/", refreshUrl="/api/v1/auth/refresh/", auto_error=False, scheme_name="JWT"
-)
+bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token/", auto_error=False, scheme_name="JWT")
 
 
 @dataclass(frozen=True)

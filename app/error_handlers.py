@@ -15,11 +15,9 @@ from app.core.errors import (
     BodyTooLargeError,
     DatabaseUnavailableError,
     FieldProblem,
-    ForbiddenError,
     InternalError,
     InvalidRequestError,
     MethodNotAllowedError,
-    NotAuthenticatedError,
     NotFoundError,
     UnsupportedMediaTypeError,
 )
@@ -31,8 +29,6 @@ logger = logging.getLogger(__name__)
 # What Starlette and FastAPI raise by themselves; their 400 is a body that cannot be read.
 BY_STATUS: Mapping[int, type[AppError]] = {
     400: InvalidRequestError,
-    401: NotAuthenticatedError,
-    403: ForbiddenError,
     404: NotFoundError,
     405: MethodNotAllowedError,
     413: BodyTooLargeError,

@@ -109,7 +109,7 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
 
 def _services(settings: Settings, database: Database, passwords: PasswordHasher, rag: RagClient) -> Services:
     tokens = TokenSigner(
-        settings.secret_key,
+        settings.jwt_secret_key.get_secret_value(),
         algorithm=settings.jwt_algorithm,
         access=timedelta(minutes=settings.access_token_minutes),
         refresh=timedelta(days=settings.refresh_token_days),
@@ -136,7 +136,7 @@ def _warn_about_rag_url(settings: Settings) -> None:
     if settings.rag_url is None:
         logger.warning("RUNPOD_RAG_URL environment variable not set!")
     elif settings.configured_rag_url and "://" not in settings.configured_rag_url:
-        logger.warning("RUNPOD_RAG_URL has no scheme, using %s", settings.rag_url)
+        logger.warning("The RAG server's URL has no scheme, using %s", settings.rag_url)
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - a module's attribute can be anything

@@ -18,7 +18,8 @@ LAB = Path(os.environ.get("BENCH_LAB", HERE.parent.parent / "shared" / "bench"))
 def main() -> None:
     """Hand over to the lab, with our subjects beside its own."""
     if not (LAB / "run.py").exists():
-        sys.exit(f"The lab is not at {LAB}; set BENCH_LAB to its folder.")
+        print(f"The lab is not at {LAB}; set BENCH_LAB to its folder for the ratios.")
+        return
     sys.dont_write_bytecode = True
     # This file is called as the lab's own module is.
     sys.path[:] = [str(LAB), *(path for path in sys.path if Path(path or ".").resolve() != HERE)]

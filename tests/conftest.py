@@ -15,6 +15,7 @@ from alembic.config import Config
 from sqlalchemy import delete, select, update
 
 from app.core.passwords import PasswordHasher
+from app.core.settings import Settings
 from app.core.tokens import TokenKind
 from app.models import User
 from app.services.accounts import AccountService
@@ -23,8 +24,8 @@ from tests.rag import FakeRag
 from tests.server import LiveServer, make_settings, running_server
 
 # The machine's own settings must not leak into tests.
-for name in ("DATABASE_URL", "JWT_SECRET_KEY", "RUNPOD_RAG_URL", "RUNPOD_CHATBOT_URL", "ENVIRONMENT"):
-    os.environ.pop(name, None)
+for name in Settings.model_fields:
+    os.environ.pop(name.upper(), None)
 
 PASSWORD = "password123"
 ALEMBIC_INI = Path(__file__).parent.parent / "alembic.ini"

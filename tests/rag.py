@@ -51,7 +51,7 @@ BODIES: dict[str, bytes] = {
 
 
 class FakeRag:
-    """Listens on loopback; `journal` holds every body it got, `headers` the last request's head."""
+    """Listens on loopback; `journal` holds every body it got, `heads` what came before each."""
 
     def __init__(self) -> None:
         self.journal: list[dict[str, Any]] = []

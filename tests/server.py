@@ -28,6 +28,7 @@ class _Uvicorn(uvicorn.Server):
 @dataclass(frozen=True)
 class LiveServer:
     url: str
+    database_url: str
     services: Services
 
     @property
@@ -38,12 +39,12 @@ class LiveServer:
         return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20)
 
     @contextmanager
-    def statements(self) -> Iterator[list[str]]:
-        """The SQL statements that run within the block."""
-        seen: list[str] = []
+    def statements(self) -> Iterator[list[tuple[str, Any]]]:
+        """The SQL statements that run within the block, with their parameters, as the driver gets them."""
+        seen: list[tuple[str, Any]] = []
 
-        def note(_connection: object, _cursor: object, statement: str, *_more: object) -> None:
-            seen.append(statement)
+        def note(_connection: object, _cursor: object, statement: str, parameters: object, *_more: object) -> None:
+            seen.append((statement, parameters))
 
         engine = self.database.engine.sync_engine
         event.listen(engine, "before_cursor_execute", note)
@@ -68,7 +69,8 @@ async def running_server(settings: Settings) -> AsyncIterator[LiveServer]:
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
-        yield LiveServer(f"http://127.0.0.1:{port}", server.lifespan.state["services"])
+        database_url = settings.database_url.get_secret_value()
+        yield LiveServer(f"http://127.0.0.1:{port}", database_url, server.lifespan.state["services"])
     finally:
         server.should_exit = True
         await task

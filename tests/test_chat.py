@@ -102,13 +102,13 @@ class TestAsk:
         asking = asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3", "session_id": session_id}))
         await rag.until_waiting(1)
         asking.cancel()
-        messages: list[object] = []
+        messages: list[dict[str, object]] = []
         async with asyncio.timeout(5):
             while len(messages) < 4:
                 await asyncio.sleep(0.05)
                 detail = await alice.http.get(f"/api/v1/chatbot/sessions/{session_id}/")
                 messages = detail.json()["data"]["messages"]
-        assert len(messages) == 4
+        assert [m["content"] for m in messages[2:]] == ["slow:0.3", GOOD["answer"]]
 
 
 class TestTitle:
@@ -138,6 +138,10 @@ class TestHistory:
     def test_unanswered_questions_are_left_out(self) -> None:
         recent = self.conversation("u1", "a1", "u2", "u3", "a3")
         assert [m["content"] for m in history_of(recent, self.LIMITS)] == ["u1", "a1", "u3", "a3"]
+
+    def test_answers_of_questions_asked_at_once_are_left_out(self) -> None:
+        recent = self.conversation("u1", "u2", "a1", "a2", "u3", "a3")
+        assert [m["content"] for m in history_of(recent, self.LIMITS)] == ["u3", "a3"]
 
     def test_answer_without_its_question_is_left_out(self) -> None:
         assert [m["content"] for m in history_of(self.conversation("a0", "u1", "a1"), self.LIMITS)] == ["u1", "a1"]

@@ -132,6 +132,7 @@ class TestOpenapi:
 
 class TestCheck:
     async def test_says_what_is_reachable_without_secrets(self, tmp_path: Path, rag: FakeRag) -> None:
+        await asyncio.to_thread(ragchat, tmp_path, "migrate")
         checked = await asyncio.to_thread(
             ragchat, tmp_path, "check", JWT_SECRET_KEY=SECRET, RUNPOD_RAG_URL=rag.url, RAG_API_KEY="hidden"
         )
@@ -140,6 +141,13 @@ class TestCheck:
         assert checked.stdout.endswith("database: ok\nRAG server: ok\n")
         assert SECRET not in checked.stdout
         assert "hidden" not in checked.stdout
+
+    async def test_database_that_is_not_migrated_is_named(self, tmp_path: Path, rag: FakeRag) -> None:
+        environment = {"JWT_SECRET_KEY": SECRET, "RUNPOD_RAG_URL": rag.url}
+        checked = await asyncio.to_thread(ragchat, tmp_path, "check", **environment)
+        assert checked.returncode == 1
+        assert "database: " in checked.stdout
+        assert "no such table" in checked.stdout
 
     def test_says_why_something_is_not(self, tmp_path: Path) -> None:
         away = {"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/none", "RUNPOD_RAG_URL": "http://127.0.0.1:9"}
@@ -159,7 +167,7 @@ class TestServe:
     def test_production_refuses_to_start_without_a_secret(self, tmp_path: Path) -> None:
         ended = ragchat(tmp_path, "serve")
         assert ended.returncode == 1
-        assert "JWT_SECRET_KEY must be set" in ended.stderr
+        assert "JWT_SECRET_KEY: must be set" in ended.stderr
         assert "Traceback" not in ended.stderr
 
     async def test_requests_in_flight_finish_when_it_is_told_to_stop(self, tmp_path: Path, rag: FakeRag) -> None:

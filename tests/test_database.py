@@ -5,16 +5,19 @@ import os
 import sys
 from pathlib import Path
 
+import asyncpg
 import pytest
 from alembic.command import check, downgrade, upgrade
 from sqlalchemy import inspect, select, text, update
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.core.database import Database, libpq_dsn, without_password
 from app.core.errors import DatabaseUnavailableError
 from app.models import Base, Message, MessageRole, User
-from tests.conftest import SignedIn, alembic_config
+from app.repositories.sessions import ChatSessionRepository
+from tests.conftest import SignedIn, alembic_config, sign_up
+from tests.rag import FakeRag
 from tests.server import LiveServer, make_settings, running_server
 
 CONTRACT_INDEXES: dict[str, set[tuple[str, ...]]] = {
@@ -66,14 +69,20 @@ class TestMigrations:
         assert (session["messages"][0]["sources"], session["messages"][0]["metadata"]) == ([], {})
 
     async def test_role_is_user_or_assistant(self, server: LiveServer, alice: SignedIn) -> None:
-        with pytest.raises(IntegrityError):
-            async with server.database.transaction() as db:
-                await db.execute(
-                    text(
-                        "INSERT INTO chat_messages (session_id, role, content, created_at) "
-                        "VALUES (7, 'system', 'x', '2025-12-01 10:00:00+00')"
-                    )
-                )
+        async with server.database.transaction() as db:
+            session_id = await ChatSessionRepository(db).add(alice.id, "a session")
+        with pytest.raises(IntegrityError, match=r"ck_chat_messages_role|CHECK constraint"):
+            await self._add_message(server, session_id, "system")
+        await self._add_message(server, session_id, "user")
+
+    @staticmethod
+    async def _add_message(server: LiveServer, session_id: int, role: str) -> None:
+        statement = (
+            "INSERT INTO chat_messages (session_id, role, content, created_at) "
+            "VALUES (:session_id, :role, 'x', '2025-12-01 10:00:00+00')"
+        )
+        async with server.database.transaction() as db:
+            await db.execute(text(statement), {"session_id": session_id, "role": role})
 
     def test_roles_are_stored_by_value(self) -> None:
         assert Message.__table__.c.role.type.enums == [role.value for role in MessageRole]  # type: ignore[attr-defined]
@@ -110,11 +119,16 @@ class TestTransactions:
         assert {response.status_code for response in await asyncio.gather(*posts)} == {201}
 
 
+async def run(database: Database, statement: str, **values: str) -> None:
+    async with database.transaction() as db:
+        await db.execute(text(statement), values)
+
+
 class TestAway:
     async def test_refused_connection_is_unavailable(self) -> None:
         database = Database("postgresql://nobody@127.0.0.1:9/none", pool_size=1)
         with pytest.raises(DatabaseUnavailableError):
-            await database.check()
+            await run(database, "SELECT 1")
         await database.close()
 
     async def test_requests_get_503_in_the_envelope(self, alice: SignedIn) -> None:
@@ -130,15 +144,54 @@ class TestAway:
                 assert response.json()["retryable"] is True
             assert (await http.get("/health/live")).json() == {"status": "ok"}
 
-    async def test_connections_that_the_server_cut_are_replaced(self, server: LiveServer, alice: SignedIn) -> None:
+    async def test_answers_are_stored_though_the_server_cut_every_connection_meanwhile(
+        self, server: LiveServer, alice: SignedIn, rag: FakeRag
+    ) -> None:
         if server.database.engine.dialect.name == "sqlite":
             pytest.skip("SQLite has no server that could cut")
+        asking = [
+            asyncio.create_task(alice.http.post("/api/v1/chatbot/chat/", json={"message": "slow:0.5"}))
+            for _ in range(8)
+        ]
+        await rag.until_waiting(8)
         others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = 'ragchat'"
-        async with server.database.transaction(read_only=True) as db:
-            await db.execute(text(f"SELECT pg_terminate_backend(pid) {others}"))
-        answers = [await alice.http.get("/api/v1/chatbot/sessions/") for _ in range(8)]
-        assert {response.status_code for response in answers} <= {200, 503}
-        assert answers[-1].status_code == 200
+        connection = await asyncpg.connect(libpq_dsn(server.database_url))
+        await connection.execute(f"SELECT pg_terminate_backend(pid) {others}")
+        await connection.close()
+        assert [response.status_code for response in await asyncio.gather(*asking)] == [200] * 8
+
+    async def test_question_whose_answer_cannot_be_stored_names_its_session(
+        self, fresh_database_url: str, rag: FakeRag
+    ) -> None:
+        await asyncio.to_thread(upgrade, alembic_config(fresh_database_url), "head")
+        settings = make_settings(database_url=fresh_database_url, runpod_rag_url=rag.url)
+        async with running_server(settings) as server:
+            user = await sign_up(server, "carol")
+            asking = asyncio.create_task(user.http.post("/api/v1/chatbot/chat/", json={"message": "slow:0.5"}))
+            await rag.until_waiting(1)
+            async with server.database.transaction() as db:
+                await db.execute(text("ALTER TABLE chat_messages RENAME TO hidden"))
+            body = (await asking).json()
+            await user.http.aclose()
+        assert (body["code"], body["session_id"]) == ("database_unavailable", 1)
+
+    async def test_sqlite_writers_do_not_queue_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("app.core.database.POOL_WAIT_SECONDS", 0.1)
+        database = Database(f"sqlite:///{tmp_path}/x.db", pool_size=2)
+        async with database.transaction():
+            with pytest.raises(DatabaseUnavailableError):
+                await run(database, "CREATE TABLE spare (id int)")
+        await run(database, "CREATE TABLE spare (id int)")
+        await database.close()
+
+    async def test_wrong_statement_is_a_bug_and_not_unavailable(self, server: LiveServer) -> None:
+        with pytest.raises(DBAPIError):
+            await run(server.database, "SELEC 1")
+
+    async def test_parameters_are_not_in_the_text_of_an_error(self, server: LiveServer) -> None:
+        with pytest.raises(DBAPIError) as caught:
+            await run(server.database, "SELECT :private FROM users WHERE no_such_column = 1", private="PRIVATE")
+        assert "PRIVATE" not in str(caught.value)
 
     async def test_database_that_is_not_migrated_is_not_ready(
         self, fresh_database_url: str, alice: SignedIn, caplog: pytest.LogCaptureFixture
@@ -155,20 +208,15 @@ class TestAway:
         for url in (f"{postgres}/no_such_database", postgres.replace("postgres@", "nobody@") + "/postgres"):
             database = Database(url, pool_size=1)
             with pytest.raises(DatabaseUnavailableError):
-                await database.check()
+                await run(database, "SELECT 1")
             await database.close()
 
     async def test_server_in_read_only_mode_is_unavailable_for_writing(self, postgres: str) -> None:
         database = Database(f"{postgres}/postgres?default_transaction_read_only=on", pool_size=1)
-        await database.check()
+        await run(database, "SELECT 1")
         with pytest.raises(DatabaseUnavailableError, match="read-only"):
-            await self._create_table(database)
+            await run(database, "CREATE TABLE spare (id int)")
         await database.close()
-
-    @staticmethod
-    async def _create_table(database: Database) -> None:
-        async with database.transaction() as db:
-            await db.execute(text("CREATE TABLE nothing (id int)"))
 
 
 class TestUrls:
@@ -185,18 +233,28 @@ class TestUrls:
 
     async def test_sslmode_is_obeyed(self, postgres: str) -> None:
         plain = Database(f"{postgres}/postgres?sslmode=prefer", pool_size=1)
-        await plain.check()
+        await run(plain, "SELECT 1")
         await plain.close()
         strict = Database(f"{postgres}/postgres?sslmode=require", pool_size=1)
         with pytest.raises(DatabaseUnavailableError, match="SSL"):
-            await strict.check()
+            await run(strict, "SELECT 1")
         await strict.close()
 
     async def test_folder_of_an_sqlite_file_is_made(self, tmp_path: Path) -> None:
         database = Database(f"sqlite:///{tmp_path}/a/b/c.db", pool_size=1)
-        await database.check()
+        await run(database, "SELECT 1")
         await database.close()
         assert (tmp_path / "a/b/c.db").exists()
 
-    def test_password_is_hidden(self) -> None:
-        assert without_password("postgresql://u:secret@h/db") == "postgresql://u:***@h/db"
+    @pytest.mark.parametrize(
+        ("url", "shown"),
+        [
+            ("postgresql://u:secret@h/db", "postgresql://u:***@h/db"),
+            ("postgresql://u@h/db", "postgresql://u@h/db"),
+            ("postgresql://h/db?user=u&password=secret", "postgresql://h/db?user=u&password=***"),
+            ("postgresql://u:secret@h1:5432,h2:5432/db", "postgresql://u:***@h1:5432,h2:5432/db"),
+            ("sqlite:///var/ragchat.db", "sqlite:///var/ragchat.db"),
+        ],
+    )
+    def test_password_is_hidden(self, url: str, shown: str) -> None:
+        assert without_password(url) == shown

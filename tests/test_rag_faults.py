@@ -55,7 +55,7 @@ class TestFaults:
         body = response.json()
         assert (response.status_code, body["code"]) == expected
         assert (body["success"], body["retryable"]) == (False, True)
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 5
         assert "secret of the upstream" not in response.text
         assert "index is being built" not in response.text
         (line,) = [r.getMessage() for r in caplog.records if r.levelno == logging.ERROR]

@@ -4,9 +4,20 @@ import asyncio
 import re
 from pathlib import Path
 
+from passlib.hash import django_pbkdf2_sha256
+from sqlalchemy import text
+
+from tests.conftest import sign_up
+from tests.server import LiveServer
 from tests.test_cli import free_port, process, read_until
 
 README = Path(__file__).parent.parent / "README.md"
+
+
+def sql_statements() -> list[str]:
+    """The statements that move Django's users."""
+    (block,) = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
+    return [statement.strip() for statement in block.split(";") if statement.strip()]
 
 
 def curl_lines() -> str:
@@ -28,3 +39,31 @@ async def test_first_chat_works_as_printed(tmp_path: Path) -> None:
     answer, sessions = printed.decode().replace("}{", "}\n{").splitlines()
     assert answer.startswith('{"success":true,"session_id":1,"message_id":2,"data":{"response":')
     assert '"title":"Python에서 리스트와 튜플의 차이는?"' in sessions
+
+
+async def test_users_of_django_move_as_printed(server: LiveServer) -> None:
+    copy_users, advance_ids = sql_statements()
+    django = django_pbkdf2_sha256.using(rounds=1000).hash("password123")
+    async with server.database.transaction() as db:
+        await db.execute(
+            text(
+                "CREATE TEMPORARY TABLE auth_user (id integer, password varchar(128), last_login timestamp,"
+                " is_superuser boolean, username varchar(150), first_name varchar(150), last_name varchar(150),"
+                " email varchar(254), is_staff boolean, is_active boolean, date_joined timestamp)"
+            )
+        )
+        await db.execute(
+            text(
+                "INSERT INTO auth_user VALUES"
+                " (700, :hash, NULL, false, 'moved', '', '', 'm@example.com', false, true, '2024-01-01 00:00:00')"
+            ),
+            {"hash": django},
+        )
+        await db.execute(text(copy_users))
+        if server.database.engine.dialect.name == "postgresql":
+            await db.execute(text(advance_ids))
+        await db.execute(text("DROP TABLE auth_user"))
+    async with server.client() as http:
+        login = await http.post("/api/v1/auth/login/", json={"username": "moved", "password": "password123"})
+    assert login.status_code == 200
+    assert (await sign_up(server, "next")).id > 700

@@ -50,18 +50,24 @@ class TestSecret:
             "bench-secret-key-of-at-least-32-bytes",
         ],
     )
-    @pytest.mark.parametrize("mode", ["production", "development"])
-    def test_missing_short_or_known_secret_is_refused(
-        self, environment: pytest.MonkeyPatch, secret: str, mode: str
-    ) -> None:
+    def test_missing_short_or_known_secret_is_refused(self, environment: pytest.MonkeyPatch, secret: str) -> None:
         environment.setenv("JWT_SECRET_KEY", secret)
-        environment.setenv("ENVIRONMENT", mode)
-        with pytest.raises(SettingsError, match=r"JWT_SECRET_KEY .*make one with"):
+        environment.setenv("PORT", "x")
+        with pytest.raises(SettingsError, match=r"JWT_SECRET_KEY: .*make one with") as caught:
+            load_settings(Settings)
+        assert "PORT: " in str(caught.value)
+
+    def test_development_takes_a_short_one_but_not_none(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("ENVIRONMENT", "development")
+        environment.setenv("JWT_SECRET_KEY", "short")
+        assert load_settings(Settings).jwt_secret_key.get_secret_value() == "short"
+        environment.delenv("JWT_SECRET_KEY")
+        with pytest.raises(SettingsError, match="JWT_SECRET_KEY: must be set"):
             load_settings(Settings)
 
     def test_length_is_counted_in_bytes(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("JWT_SECRET_KEY", "열한글자비밀열쇠입니다")
-        assert len(load_settings(Settings).secret_key.encode()) == 33
+        assert len(load_settings(Settings).jwt_secret_key.get_secret_value().encode()) == 33
 
     def test_commands_on_the_database_need_none(self, environment: pytest.MonkeyPatch) -> None:
         environment.delenv("JWT_SECRET_KEY")
@@ -72,7 +78,7 @@ class TestSecret:
         command = [sys.executable, "-m", "uvicorn", "app.main:app", "--port", "0"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert ended.returncode != 0
-        assert "JWT_SECRET_KEY must be set" in ended.stderr
+        assert "JWT_SECRET_KEY: must be set" in ended.stderr
         assert "Traceback" not in ended.stderr
 
 
@@ -84,6 +90,7 @@ class TestRagUrl:
             ({"RUNPOD_RAG_URL": "https://pod.example///"}, "https://pod.example"),
             ({"RUNPOD_RAG_URL": "pod-8080.proxy.runpod.net"}, "https://pod-8080.proxy.runpod.net"),
             ({"RUNPOD_RAG_URL": "localhost:8080/base/"}, "https://localhost:8080/base"),
+            ({"RUNPOD_RAG_URL": " https://pod.example "}, "https://pod.example"),
             ({"RUNPOD_CHATBOT_URL": "http://10.0.0.1:8080"}, "http://10.0.0.1:8080"),
             ({"RUNPOD_RAG_URL": "", "RUNPOD_CHATBOT_URL": "http://b"}, "http://b"),
             ({"RUNPOD_RAG_URL": "http://a", "RUNPOD_CHATBOT_URL": "http://b"}, "http://a"),
@@ -98,11 +105,21 @@ class TestRagUrl:
 
     @pytest.mark.parametrize(
         "url",
-        ["file:///etc/passwd", "gopher://x", "https://", "https://user:pw@pod", "https://pod?x=1", "https://pod#x"],
+        [
+            *(
+                "file:///etc/passwd",
+                "gopher://x",
+                "https://",
+                "https://user:pw@pod",
+                "https://pod?x=1",
+                "https://pod#x",
+            ),
+            *("http://pod:abc", "http://pod:99999", "http://po d", "http://pod\u200b.example"),
+        ],
     )
     def test_other_urls_are_refused_without_repeating_them(self, environment: pytest.MonkeyPatch, url: str) -> None:
         environment.setenv("RUNPOD_RAG_URL", url)
-        with pytest.raises(SettingsError, match="RUNPOD_RAG_URL: must be") as caught:
+        with pytest.raises(SettingsError, match="RUNPOD_RAG_URL: ") as caught:
             load_settings(Settings)
         assert "pw" not in str(caught.value)
 
@@ -112,7 +129,7 @@ class TestRagUrl:
         ):
             pass
         warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-        assert warnings == ["RUNPOD_RAG_URL has no scheme, using https://pod.example"]
+        assert warnings == ["The RAG server's URL has no scheme, using https://pod.example"]
 
 
 class TestOthers:
@@ -120,6 +137,11 @@ class TestOthers:
         ("name", "value"),
         [
             ("DATABASE_URL", "mysql://root@localhost/chat"),
+            ("DATABASE_URL", "sqlite"),
+            ("DATABASE_URL", "sqlite://"),
+            ("DATABASE_URL", "sqlite:///:memory:"),
+            ("RAG_API_KEY", "two words"),
+            ("RAG_API_KEY", "비밀"),
             ("DATABASE_POOL_SIZE", "0"),
             ("JWT_ALGORITHM", "none"),
             ("JWT_ALGORITHM", "RS256"),
@@ -140,6 +162,12 @@ class TestOthers:
     def test_origins_are_a_list_with_commas(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("CORS_ORIGINS", "https://a.example, http://localhost:3000")
         assert load_settings(Settings).cors_origins == ("https://a.example", "http://localhost:3000")
+
+    def test_key_from_a_file_loses_its_newline(self, environment: pytest.MonkeyPatch) -> None:
+        environment.setenv("RAG_API_KEY", "key\n")
+        key = load_settings(Settings).rag_api_key
+        assert key is not None
+        assert key.get_secret_value() == "key"
 
     def test_secrets_are_not_printed(self, environment: pytest.MonkeyPatch) -> None:
         environment.setenv("DATABASE_URL", "postgresql://user:hidden@host/db")

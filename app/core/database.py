@@ -1,6 +1,7 @@
 """The one door to SQL: an engine, its pool, and transactions."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pydantic_core import from_json, to_json
 from sqlalchemy import Connection, event, make_url, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
@@ -24,6 +25,8 @@ RECYCLE_SECONDS = 1800
 # (28) or database (3D), rolling back one of two that collided (40), not migrated (42P01), full (53), locked (55P03),
 # cancelling or shutting down (57). See PostgreSQL's manual, appendix A.
 UNAVAILABLE_SQLSTATES = ("08", "25006", "28", "3D", "40", "42P01", "53", "55P03", "57")
+UNAVAILABLE_SQLITE = tuple(f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY"))
+NOT_MIGRATED_SQLITE = "no such table"
 SQLITE_PRAGMAS = ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000", "synchronous=NORMAL")
 
 
@@ -38,33 +41,46 @@ class Database:
         reader = {"read_only": True} if self._is_sqlite else {"isolation_level": "AUTOCOMMIT"}
         self._writers = async_sessionmaker(self._engine, expire_on_commit=False)
         self._readers = async_sessionmaker(self._engine.execution_options(**reader), expire_on_commit=False)
-        # SQLite has one writer at a time: waiting for it in a fair queue here beats polling for its file lock.
-        self._write_turn = asyncio.Lock() if self._is_sqlite else nullcontext()
+        self._write_lock = asyncio.Lock()
 
     @asynccontextmanager
     async def transaction(self, *, read_only: bool = False) -> AsyncIterator[AsyncSession]:
         """One transaction: committed when the block ends, rolled back when it raises.
 
         Raises:
-            DatabaseUnavailableError: the database does not answer, or no connection came free in time.
+            DatabaseUnavailableError: the database does not answer, or no connection came free in time. An OSError
+                out of the block counts as that too: nothing but SQL belongs into it.
         """
-        sessions, turn = (self._readers, nullcontext()) if read_only else (self._writers, self._write_turn)
+        sessions = self._readers if read_only else self._writers
         try:
-            async with turn, sessions.begin() as db:
+            async with nullcontext() if read_only else self._write_turn(), sessions.begin() as db:
                 yield db
         except (PoolTimeoutError, OSError, DBAPIError) as exc:
             if not is_unavailable(exc):
                 raise
             raise DatabaseUnavailableError(f"{type(exc).__name__}: {exc}") from exc
 
+    @asynccontextmanager
+    async def _write_turn(self) -> AsyncIterator[None]:
+        """SQLite has one writer at a time: a fair queue with an end to the waiting beats polling its file."""
+        if not self._is_sqlite:
+            yield
+            return
+        async with asyncio.timeout(POOL_WAIT_SECONDS):
+            await self._write_lock.acquire()
+        try:
+            yield
+        finally:
+            self._write_lock.release()
+
     async def check(self) -> None:
-        """Return when the database answers.
+        """Return when the database answers and was migrated.
 
         Raises:
-            DatabaseUnavailableError: it does not.
+            DatabaseUnavailableError: it does not, or was not.
         """
         async with self.transaction(read_only=True) as db:
-            await db.execute(text("SELECT 1"))
+            await db.execute(text("SELECT version_num FROM alembic_version"))
 
     async def close(self) -> None:
         """Close every connection of the pool."""
@@ -76,26 +92,30 @@ class Database:
         return self._engine
 
 
-def create_engine(url: str, **options: Any) -> AsyncEngine:  # noqa: ANN401 - whatever create_async_engine takes
+def create_engine(
+    url: str,
+    *,
+    statement_seconds: float | None = STATEMENT_SECONDS,
+    **options: Any,  # noqa: ANN401 - whatever create_async_engine takes
+) -> AsyncEngine:
     """An engine for a URL as operators write it: `sqlite:///file`, `postgresql://…?sslmode=require`."""
-    options |= {"json_serializer": _dump_json, "json_deserializer": from_json}
+    # Parameters are what users wrote, and password hashes: neither belongs into the text of an error.
+    options |= {"json_serializer": _dump_json, "json_deserializer": from_json, "hide_parameters": True}
     if url.startswith("sqlite"):
         return _sqlite_engine(url, options)
-    pool = {"max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS, "pool_recycle": RECYCLE_SECONDS}
+    if "poolclass" not in options:
+        options |= {"max_overflow": 0, "pool_timeout": POOL_WAIT_SECONDS, "pool_recycle": RECYCLE_SECONDS}
     arguments = {
         "dsn": libpq_dsn(url),
         "timeout": CONNECT_SECONDS,
-        "command_timeout": STATEMENT_SECONDS,
+        "command_timeout": statement_seconds,
         # Our statements run for milliseconds; compiling one takes longer than it saves.
         "server_settings": {"jit": "off", "application_name": "ragchat"},
     }
     # asyncpg reads the DSN itself, so that everything libpq knows (sslmode, passfile, several hosts) works unchanged.
-    return create_async_engine(
-        "postgresql+asyncpg://",
-        connect_args=arguments,
-        **({} if "poolclass" in options else pool),
-        **options,
-    )
+    engine = create_async_engine("postgresql+asyncpg://", connect_args=arguments, **options)
+    event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
 
 
 def libpq_dsn(url: str) -> str:
@@ -106,28 +126,40 @@ def libpq_dsn(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """The URL for a log line or a terminal."""
-    return make_url(url).render_as_string(hide_password=True)
+    """The URL for a log line or a terminal, with whatever it holds as a password, in either place, masked."""
+    parts = urlsplit(url)
+    user, at, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    query = urlencode(
+        [(key, "***" if "password" in key else value) for key, value in parse_qsl(parts.query)], safe="*/"
+    )
+    masked = f"{name}{':***' if colon else ''}{at}{host}{parts.path}"
+    return f"{parts.scheme}://{masked}{'?' if query else ''}{query}"
 
 
 def is_unavailable(exc: Exception) -> bool:
     """Whether the database was away or busy, rather than the statement wrong."""
-    if not isinstance(exc, DBAPIError):
+    if not isinstance(exc, DBAPIError) or exc.connection_invalidated:
         return True
-    state = getattr(exc.orig, "sqlstate", None) or ""
-    if isinstance(exc, OperationalError | InterfaceError) or exc.connection_invalidated:
-        return True
-    return state.startswith(UNAVAILABLE_SQLSTATES)
+    if isinstance(exc.orig, sqlite3.Error):
+        return exc.orig.sqlite_errorname.startswith(UNAVAILABLE_SQLITE) or NOT_MIGRATED_SQLITE in str(exc.orig)
+    state = getattr(exc.orig, "sqlstate", None)
+    return isinstance(exc, InterfaceError) if state is None else state.startswith(UNAVAILABLE_SQLSTATES)
 
 
 def _dump_json(value: object) -> str:
     return to_json(value, inf_nan_mode="null").decode()  # JSON has no Infinity, PostgreSQL refuses it
 
 
+def _refuse_closed(connection: DBAPIConnection, _record: object, _proxy: object) -> None:
+    # asyncpg knows when the server hung up; asking it costs nothing, and the pool opens another connection instead.
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 def _sqlite_engine(url: str, options: dict[str, Any]) -> AsyncEngine:
     parsed = make_url(url).set(drivername="sqlite+aiosqlite")
-    if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    Path(parsed.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(parsed, **options)
     event.listen(engine.sync_engine, "connect", _set_pragmas)
     event.listen(engine.sync_engine, "begin", _begin)

@@ -2,12 +2,13 @@
 
 AppError
 ├── NotAuthenticatedError  401      ├── DatabaseUnavailableError  503
-├── ForbiddenError         403      ├── InternalError             500
-├── NotFoundError          404      └── RagError
-├── MethodNotAllowedError  405          ├── RagNotConfiguredError  503   ├── RagStatusError    502
-├── BodyTooLargeError      413          ├── RagUnavailableError    503   ├── RagBadAnswerError 502
-├── UnsupportedMediaTypeError 415       ├── RagTimeoutError        504   │   (NotJson, Shape, TooLarge, Redirect)
-└── InvalidRequestError    422          └── RagResetError          502   └── RagRefusedError   502
+├── NotFoundError          404      ├── OverloadedError           503
+├── MethodNotAllowedError  405      ├── InternalError             500
+├── BodyTooLargeError      413      └── RagError
+├── UnsupportedMediaTypeError 415       ├── RagNotConfiguredError  503   ├── RagStatusError    502
+└── InvalidRequestError    422          ├── RagUnavailableError    503   ├── RagBadAnswerError 502
+                                        ├── RagTimeoutError        504   │   (NotJson, Shape, TooLarge, Redirect)
+                                        └── RagResetError          502   └── RagRefusedError   502
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,12 +49,6 @@ class NotAuthenticatedError(AppError):
     headers: Mapping[str, str] = {"WWW-Authenticate": "Bearer"}
 
 
-class ForbiddenError(AppError):
-    """Signed in, but not allowed to."""
-
-    code, status, text = "forbidden", 403, texts.forbidden
-
-
 class NotFoundError(AppError):
     """No such row, or somebody else's: the two look alike."""
 
@@ -92,6 +87,12 @@ class DatabaseUnavailableError(AppError):
     """The database does not answer, or every connection stayed in use."""
 
     code, status, text, retryable = "database_unavailable", 503, texts.database_unavailable, True
+
+
+class OverloadedError(AppError):
+    """More work is waiting than can be done in time; nothing of this request was accepted."""
+
+    code, status, text, retryable = "overloaded", 503, texts.overloaded, True
 
 
 class InternalError(AppError):

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, NamedTuple, TypeVar
 
 from app.core.errors import FieldProblem, InvalidRequestError
+from app.core.limits import MAX_ID
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_LIMIT = 1000
 MAX_CURSOR_CHARS = 64
-MAX_ID = 2**63 - 1
 
 Item = TypeVar("Item")
 

@@ -11,10 +11,13 @@ from typing import NamedTuple, TypeVar
 from passlib.context import CryptContext
 from passlib.exc import UnknownHashError
 
+from app.core.errors import OverloadedError
+
 # OWASP's first recommendation for argon2id: 19 MiB, two passes, one lane; about 30 ms. Every thread that hashes
 # takes that memory, so the pool bounds both it and the cores that a storm of logins can take.
 ARGON2 = {"argon2__type": "ID", "argon2__memory_cost": 19_456, "argon2__time_cost": 2, "argon2__parallelism": 1}
 HASHING_THREADS = 2
+MAX_WAITING = 100  # two to seven seconds of work, by the kind of hash
 
 Result = TypeVar("Result")
 
@@ -33,6 +36,7 @@ class PasswordHasher:
         self._context = CryptContext(
             ["argon2", "django_pbkdf2_sha256", "django_argon2", "django_pbkdf2_sha1"], deprecated="auto", **ARGON2
         )
+        self._waiting = 0
         self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="password")
 
     async def hash(self, password: str) -> str:
@@ -40,7 +44,11 @@ class PasswordHasher:
         return str(await self._run(self._context.hash, password))
 
     async def verify(self, password: str, stored_hash: str | None) -> Verdict:
-        """Whether the password belongs to the hash; as slow for a user who does not exist (None)."""
+        """Whether the password belongs to the hash. For nobody (None) the work of an argon2 hash is done.
+
+        So unknown names look like wrong passwords, except beside users who did not sign in since Django: PBKDF2
+        takes longer than argon2, and only their number going down ends that.
+        """
         return await self._run(self._verify, password, stored_hash)
 
     def close(self) -> None:
@@ -58,4 +66,10 @@ class PasswordHasher:
             return Verdict(is_right=False, new_hash=None)
 
     async def _run(self, function: Callable[..., Result], *arguments: str | None) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        if self._waiting >= MAX_WAITING:
+            raise OverloadedError("too many passwords are waiting to be hashed")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+        finally:
+            self._waiting -= 1

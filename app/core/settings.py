@@ -1,9 +1,9 @@
 """Settings: read once from the environment or `.env`, typed and frozen."""
 
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIN_SECRET_BYTES = 32
@@ -36,9 +36,11 @@ class DatabaseSettings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: SecretStr) -> SecretStr:
-        scheme = url.get_secret_value().partition("://")[0]
-        if scheme not in DATABASE_SCHEMES:
+        scheme, _, rest = url.get_secret_value().partition("://")
+        if scheme not in DATABASE_SCHEMES or not rest:
             raise ValueError(f"must start with one of: {', '.join(f'{name}://' for name in DATABASE_SCHEMES)}")
+        if scheme.startswith("sqlite") and rest.strip("/") in ("", ":memory:"):
+            raise ValueError("must name a file, as in sqlite:///var/ragchat.db")
         return url
 
 
@@ -54,7 +56,7 @@ class Settings(DatabaseSettings):
     rag_history_messages: int = Field(default=20, ge=0, le=200)
     rag_history_chars: int = Field(default=16_000, ge=0, le=1_000_000)
 
-    jwt_secret_key: SecretStr | None = Field(default=None, validate_default=True)
+    jwt_secret_key: SecretStr = Field(default=SecretStr(""), validate_default=True)
     jwt_algorithm: Literal["HS256", "HS384", "HS512"] = "HS256"
     access_token_minutes: int = Field(default=30, ge=1, le=60 * 24)
     refresh_token_days: int = Field(default=14, ge=1, le=365)
@@ -89,23 +91,35 @@ class Settings(DatabaseSettings):
     @field_validator("runpod_rag_url", "runpod_chatbot_url")
     @classmethod
     def _check_rag_url(cls, url: str | None) -> str | None:
-        parts = urlsplit(with_scheme(url)) if url else None
-        if parts is None:
+        url = url.strip() if url else None
+        if not url:
             return None
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        parts = urlsplit(with_scheme(url))
+        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_plain(url) or parts.port == 0:
             raise ValueError("must be an http or https URL with a host, such as https://<pod>-8080.proxy.runpod.net")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must be a base URL without user, query or fragment; a key goes into RAG_API_KEY")
         return url
 
-    @model_validator(mode="after")
-    def _check_secret(self) -> Self:
-        secret = self.jwt_secret_key.get_secret_value() if self.jwt_secret_key else ""
-        if len(secret.encode()) < MIN_SECRET_BYTES:
-            raise ValueError(f"JWT_SECRET_KEY must be set, to {MIN_SECRET_BYTES} bytes or more; {HOW_TO_MAKE_ONE}")
-        if any(known in secret.lower() for known in KNOWN_SECRETS):
-            raise ValueError(f"JWT_SECRET_KEY is a known example, anybody could sign tokens with it; {HOW_TO_MAKE_ONE}")
-        return self
+    @field_validator("rag_api_key")
+    @classmethod
+    def _check_api_key(cls, key: SecretStr | None) -> SecretStr | None:
+        """Without the newline that secrets read from files end in; the rest must fit into a header."""
+        value = key.get_secret_value().strip() if key else ""
+        if not _is_plain(value):
+            raise ValueError("must be printable ASCII without blanks")
+        return SecretStr(value) if value else None
+
+    @field_validator("jwt_secret_key")
+    @classmethod
+    def _check_secret(cls, key: SecretStr, info: ValidationInfo) -> SecretStr:
+        secret = key.get_secret_value()
+        is_production = info.data.get("environment", "production") == "production"
+        if not secret or (is_production and len(secret.encode()) < MIN_SECRET_BYTES):
+            raise ValueError(f"must be set, to {MIN_SECRET_BYTES} bytes or more; {HOW_TO_MAKE_ONE}")
+        if is_production and any(known in secret.lower() for known in KNOWN_SECRETS):
+            raise ValueError(f"is a known example, anybody could sign tokens with it; {HOW_TO_MAKE_ONE}")
+        return key
 
     @property
     def configured_rag_url(self) -> str | None:
@@ -118,11 +132,6 @@ class Settings(DatabaseSettings):
         url = self.configured_rag_url
         return with_scheme(url).rstrip("/") if url else None
 
-    @property
-    def secret_key(self) -> str:
-        """The signing secret; it is always there, `_check_secret` saw to it."""
-        return self.jwt_secret_key.get_secret_value() if self.jwt_secret_key else ""
-
 
 def with_scheme(url: str) -> str:
     """The URL with https:// in front where its writer left the scheme out."""
@@ -130,6 +139,10 @@ def with_scheme(url: str) -> str:
 
 
 AnySettings = TypeVar("AnySettings", bound=DatabaseSettings)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def load_settings(kind: type[AnySettings]) -> AnySettings:

@@ -19,7 +19,6 @@ bookmark_deleted = Text("북마크가 삭제되었습니다.", "The bookmark was
 
 not_authenticated = Text("로그인이 필요합니다.", "Please sign in.")
 wrong_credentials = Text("아이디 또는 비밀번호가 올바르지 않습니다.", "The username or password is not right.")
-forbidden = Text("권한이 없습니다.", "You are not allowed to do this.")
 not_found = Text("요청한 항목을 찾을 수 없습니다.", "There is no such item.")
 method_not_allowed = Text("허용되지 않는 요청 방식입니다.", "This address does not take this method.")
 body_too_large = Text("요청 본문이 너무 큽니다.", "The request body is too large.")
@@ -32,6 +31,7 @@ database_unavailable = Text(
     "데이터베이스에 연결할 수 없습니다. 잠시 후 다시 시도해 주세요.",
     "The database cannot be reached. Please try again shortly.",
 )
+overloaded = Text("요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.", "The service is busy. Please try again shortly.")
 
 rag_unavailable = Text("RAG 서버에 연결할 수 없습니다.", "The RAG server cannot be reached.")
 rag_not_configured = Text("RAG 서버가 설정되지 않았습니다.", "No RAG server is configured.")

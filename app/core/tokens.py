@@ -14,10 +14,9 @@ from jose.exceptions import JOSEError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.core.errors import NotAuthenticatedError
+from app.core.limits import MAX_ID, MAX_TOKEN_CHARS
 
-MAX_TOKEN_CHARS = 4096
 CLOCK_SKEW_SECONDS = 30
-MAX_ID = 2**63 - 1
 
 
 class TokenKind(StrEnum):

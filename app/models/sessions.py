@@ -5,9 +5,8 @@ from datetime import datetime
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.limits import MAX_TITLE_CHARS
 from app.models.base import Base, BigId, CreatedAt, PrimaryKey, UtcDateTime, utcnow
-
-MAX_TITLE_CHARS = 255
 
 
 class ChatSession(Base):

@@ -5,10 +5,8 @@ from datetime import datetime
 from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from app.core.limits import MAX_EMAIL_CHARS, MAX_USERNAME_CHARS
 from app.models.base import Base, CreatedAt, PrimaryKey, UtcDateTime
-
-MAX_USERNAME_CHARS = 150
-MAX_EMAIL_CHARS = 254
 
 
 class User(Base):

@@ -44,7 +44,7 @@ class UserRepository:
         await self._db.execute(update(User).where(User.id == user_id).values(last_login=utcnow()))
 
     async def replace_hash(self, user_id: int, *, old_hash: str, new_hash: str) -> None:
-        """Store a stronger hash of the same password, unless the password was changed meanwhile."""
+        """Store another hash, unless the password was changed meanwhile."""
         unchanged = (User.id == user_id) & (User.password_hash == old_hash)
         await self._db.execute(update(User).where(unchanged).values(password_hash=new_hash))
 

@@ -9,6 +9,7 @@ from app.core.errors import (
     DatabaseUnavailableError,
     InvalidRequestError,
     NotAuthenticatedError,
+    OverloadedError,
     UnsupportedMediaTypeError,
 )
 from app.dependencies import AuthDep, CurrentUser
@@ -24,15 +25,16 @@ router = APIRouter(
     responses=errors(NotAuthenticatedError, DatabaseUnavailableError),
 )
 WITH_BODY = errors(InvalidRequestError, BodyTooLargeError, UnsupportedMediaTypeError)
+WITH_PASSWORD = WITH_BODY | errors(DatabaseUnavailableError, OverloadedError)
 
 
-@router.post("/login/", summary="Sign in", responses=WITH_BODY)
+@router.post("/login/", summary="Sign in", responses=WITH_PASSWORD)
 async def login(credentials: LoginCreate, auth: AuthDep) -> TokenRead:
     """Trade a username and a password for tokens. Unknown, inactive and wrong look alike."""
     return TokenRead.model_validate(await auth.login(credentials.username, credentials.password))
 
 
-@router.post("/token/", summary="Sign in with a form", responses=WITH_BODY)
+@router.post("/token/", summary="Sign in with a form", responses=WITH_PASSWORD)
 async def login_with_form(form: Annotated[TokenForm, Form()], auth: AuthDep) -> TokenRead:
     """The same for OAuth2 password clients, such as the Authorize button of this page."""
     return TokenRead.model_validate(await auth.login(form.username, form.password))

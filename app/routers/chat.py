@@ -8,6 +8,7 @@ from app.core.errors import (
     InvalidRequestError,
     NotAuthenticatedError,
     NotFoundError,
+    OverloadedError,
     RagBadAnswerError,
     RagError,
     RagNotConfiguredError,
@@ -39,6 +40,7 @@ router = APIRouter(route_class=JsonRoute, prefix="/api/v1/chatbot", tags=["chat"
         RagUnavailableError,
         RagNotConfiguredError,
         DatabaseUnavailableError,
+        OverloadedError,
         RagTimeoutError,
     ),
 )

@@ -7,10 +7,7 @@ from pydantic import BaseModel
 
 from app.core.errors import DatabaseUnavailableError
 from app.dependencies import ServicesDep
-from app.repositories.users import UserRepository
 from app.schemas.errors import errors
-
-NOBODY = 0
 
 router = APIRouter(prefix="/health", tags=["health"])
 
@@ -33,6 +30,5 @@ async def ready(services: ServicesDep) -> HealthRead:
 
     The RAG server is not asked: without it, conversations can still be read.
     """
-    async with services.database.transaction(read_only=True) as db:
-        await UserRepository(db).get(NOBODY)
+    await services.database.check()
     return HealthRead()

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from app.schemas.base import RequestModel, ResponseModel, Storable, Visible
+from app.core.limits import MAX_EMAIL_CHARS, MAX_TOKEN_CHARS, MAX_USERNAME_CHARS
+from app.schemas.base import RequestModel, ResponseModel, Storable, SuccessModel, Visible
 
 MIN_PASSWORD_CHARS = 8
 MAX_PASSWORD_CHARS = 1024
-MAX_TOKEN_CHARS = 4096
 
 ACCESS_TOKEN_EXAMPLE = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"  # noqa: S105 - an example
 
@@ -17,7 +17,7 @@ ACCESS_TOKEN_EXAMPLE = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxIn0.c2l
 class LoginCreate(RequestModel):
     """Username and password."""
 
-    username: Annotated[str, Field(min_length=1, max_length=150), Storable] = Field(
+    username: Annotated[str, Field(min_length=1, max_length=MAX_USERNAME_CHARS), Storable] = Field(
         description="As it was registered; capitals matter.", examples=["testuser"]
     )
     password: Annotated[str, Field(min_length=1, max_length=MAX_PASSWORD_CHARS), Storable] = Field(
@@ -28,9 +28,9 @@ class LoginCreate(RequestModel):
 class UserCreate(RequestModel):
     """A new account, as the command line makes them."""
 
-    username: Annotated[str, Field(min_length=1, max_length=150, pattern=r"^[\w.@+-]+$"), Visible]
+    username: Annotated[str, Field(min_length=1, max_length=MAX_USERNAME_CHARS, pattern=r"^[\w.@+-]+$"), Visible]
     password: Annotated[str, Field(min_length=MIN_PASSWORD_CHARS, max_length=MAX_PASSWORD_CHARS), Storable]
-    email: Annotated[str, Field(max_length=254, pattern=r"^([^@\s]+@[^@\s]+)?$"), Storable] = ""
+    email: Annotated[str, Field(max_length=MAX_EMAIL_CHARS, pattern=r"^([^@\s]+@[^@\s]+)?$"), Storable] = ""
 
 
 class TokenForm(LoginCreate):
@@ -47,10 +47,9 @@ class RefreshCreate(RequestModel):
     )
 
 
-class TokenRead(ResponseModel):
+class TokenRead(SuccessModel):
     """Tokens to sign requests with."""
 
-    success: bool = Field(default=True, description="Always true; failures have the error envelope.")
     access_token: str = Field(description="Goes into `Authorization: Bearer …`.", examples=[ACCESS_TOKEN_EXAMPLE])
     refresh_token: str = Field(
         description="Gets the next pair at `/api/v1/auth/refresh/`; it opens nothing else.",

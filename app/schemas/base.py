@@ -7,10 +7,12 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-MAX_ID = 2**63 - 1
+from app.core.limits import MAX_ID
+
 MAX_JSON_DEPTH = 20
 MAX_SOURCES = 200
 NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+FILLERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols by their category, blanks on the screen
 INVISIBLE = ("Z", "M", "Cc", "Cf")  # separators, combining marks, controls, format characters
 
 Data = TypeVar("Data")
@@ -28,10 +30,15 @@ class ResponseModel(BaseModel):
     model_config = ConfigDict(from_attributes=True, populate_by_name=True)
 
 
-class Success(ResponseModel, Generic[Data]):
-    """What every success looks like."""
+class SuccessModel(ResponseModel):
+    """What every success begins with."""
 
     success: bool = Field(default=True, description="Always true; failures have the error envelope.")
+
+
+class Success(SuccessModel, Generic[Data]):
+    """What most successes look like."""
+
     data: Data
 
 
@@ -43,10 +50,9 @@ class PageOf(Success[list[Data]], Generic[Data]):
     )
 
 
-class Done(ResponseModel):
+class Done(SuccessModel):
     """Something was done, and there is nothing to return but a sentence."""
 
-    success: bool = Field(default=True, description="Always true; failures have the error envelope.")
     message: str = Field(description="A sentence for a person.")
 
 
@@ -59,7 +65,7 @@ def storable(text: str) -> str:
 
 def visible(text: str) -> str:
     """Refuse what no database stores, and a text in which nothing can be seen."""
-    if all(unicodedata.category(char).startswith(INVISIBLE) for char in text):
+    if all(char in FILLERS or unicodedata.category(char).startswith(INVISIBLE) for char in text):
         raise PydanticCustomError("blank", "is blank")
     return storable(text)
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from app.schemas.base import RequestModel, ResponseModel, RowId, Visible
+from app.schemas.base import RequestModel, ResponseModel, RowId, SuccessModel, Visible
 from app.schemas.sources import SOURCE_EXAMPLE, SOURCES_DESCRIPTION
 
 MAX_MESSAGE_CHARS = 8000
@@ -37,10 +37,9 @@ class ChatData(ResponseModel):
     sources: list[dict[str, Any]] = Field(description=SOURCES_DESCRIPTION, examples=[[SOURCE_EXAMPLE]])
 
 
-class ChatRead(ResponseModel):
+class ChatRead(SuccessModel):
     """A stored answer."""
 
-    success: bool = Field(default=True, description="Always true; failures have the error envelope.")
     session_id: int = Field(description="The session that the question and the answer are stored in.", examples=[123])
     message_id: int = Field(description="The id of the stored answer.", examples=[456])
     data: ChatData

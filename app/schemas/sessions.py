@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from app.core.limits import MAX_TITLE_CHARS
 from app.schemas.base import RequestModel, ResponseModel, Visible
 from app.schemas.sources import SOURCES_DESCRIPTION
 
-MAX_TITLE_CHARS = 255
 CREATED = "2025-12-01T10:00:00Z"
 UPDATED = "2025-12-01T17:30:00Z"
 

@@ -32,7 +32,7 @@ class AccountService:
             return await UserRepository(db).add(user)
 
     async def ensure(self, username: str, password: str) -> None:
-        """Have an account with this name and password, whatever was there before."""
+        """Have an account with this name and password."""
         async with self._database.transaction(read_only=True) as db:
             user = await UserRepository(db).get_by_username(username)
         if user is None:

@@ -1,17 +1,22 @@
 """The chat turn, in three steps: the question is committed, the RAG server is asked, the answer is committed."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby, pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from app.core.database import Database
-from app.core.errors import NotAuthenticatedError, NotFoundError, RagError
+from app.core.errors import DatabaseUnavailableError, NotAuthenticatedError, NotFoundError, OverloadedError, RagError
 from app.models import MessageRole
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
 from app.services.rag_client import HistoryMessage, RagAnswer, RagClient
 
-MAX_TITLE_CHARS = 50
+MAX_OWN_TITLE_CHARS = 50
+# About 100 kB each: past this the process would run out of memory before the RAG server catches up.
+MAX_WAITING = 5000
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +53,7 @@ class ChatService:
         self._database = database
         self._rag = rag
         self._limits = limits
+        self._waiting = 0
 
     async def ask(self, text: str, *, user_id: int, session_id: int | None) -> Answer:
         """The answer, stored. No database connection is held while the RAG server thinks.
@@ -55,18 +61,29 @@ class ChatService:
         Raises:
             NotAuthenticatedError: the user is gone or inactive.
             NotFoundError: the session is unknown, somebody else's, or was deleted meanwhile.
+            OverloadedError: too many questions are waiting; this one was not accepted.
             RagError: no answer came; the question stays stored in `session_id` of the error.
+            DatabaseUnavailableError: before the question was stored, or (with a `session_id`) after the answer came.
         """
-        question = await self._open(text, user_id, session_id)
+        with self._place():
+            question = await self._open(text, user_id, session_id)
+            try:
+                return await self._complete(question, await self._call(question))
+            except (RagError, DatabaseUnavailableError) as exc:
+                # The client goes on in this session; without it, asking again would start another.
+                exc.session_id = question.session_id
+                raise
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the places for questions that wait for their answers; who finds none is refused before acceptance."""
+        if self._waiting >= MAX_WAITING:
+            raise OverloadedError("too many questions are waiting for the RAG server")
+        self._waiting += 1
         try:
-            answer = await self._call(question)
-        except RagError as exc:
-            logger.error(  # noqa: TRY400 - the reason says it all; a traceback would hide it
-                "[Chat] RAG server error: %s", exc, extra={"session_id": question.session_id}
-            )
-            exc.session_id = question.session_id
-            raise
-        return await self._complete(question, answer)
+            yield
+        finally:
+            self._waiting -= 1
 
     async def _open(self, text: str, user_id: int, session_id: int | None) -> Question:
         async with self._database.transaction() as db:
@@ -84,13 +101,18 @@ class ChatService:
         return Question(text, user_id, own_id, history_of(opening.recent, self._limits))
 
     async def _call(self, question: Question) -> RagAnswer:
-        logger.info("[Chat] Calling RunPod RAG: %s", self._rag.url)
-        return await self._rag.ask(
-            question.text,
-            user_id=question.user_id,
-            chat_history=question.history,
-            session_id=question.session_id,
-        )
+        if self._rag.url:
+            logger.info("[Chat] Calling RunPod RAG: %s", self._rag.url)
+        try:
+            return await self._rag.ask(
+                question.text,
+                user_id=question.user_id,
+                chat_history=question.history,
+                session_id=question.session_id,
+            )
+        except RagError as exc:
+            logger.error("[Chat] RAG server error: %s", exc)  # noqa: TRY400 - the reason says it all
+            raise
 
     async def _complete(self, question: Question, answer: RagAnswer) -> Answer:
         details = {**answer.metadata, "response_time": answer.response_time}
@@ -107,13 +129,13 @@ class ChatService:
 def title_of(question: str) -> str:
     """A session's title: the first question on one line, cut at a word, at most 50 characters."""
     line = " ".join(question.split())
-    if len(line) <= MAX_TITLE_CHARS:
+    if len(line) <= MAX_OWN_TITLE_CHARS:
         return line
-    words, _, _rest = line[: MAX_TITLE_CHARS + 1].rpartition(" ")
-    return words or line[:MAX_TITLE_CHARS]
+    words, _, _rest = line[: MAX_OWN_TITLE_CHARS + 1].rpartition(" ")
+    return words or line[:MAX_OWN_TITLE_CHARS]
 
 
-def history_of(recent: Iterable[tuple[MessageRole, str]], limits: HistoryLimits) -> list[HistoryMessage]:
+def history_of(recent: Sequence[tuple[MessageRole, str]], limits: HistoryLimits) -> list[HistoryMessage]:
     """The newest answered questions with their answers, oldest first, within both limits."""
     history: list[HistoryMessage] = []
     room = limits.chars
@@ -125,12 +147,11 @@ def history_of(recent: Iterable[tuple[MessageRole, str]], limits: HistoryLimits)
     return history
 
 
-def _answered(recent: Iterable[tuple[MessageRole, str]]) -> list[tuple[str, str]]:
-    """Each question that an answer follows directly; the others were never answered."""
-    pairs: list[tuple[str, str]] = []
-    question: str | None = None
-    for role, content in recent:
-        if role is MessageRole.ASSISTANT and question is not None:
-            pairs.append((question, content))
-        question = content if role is MessageRole.USER else None
-    return pairs
+def _answered(recent: Sequence[tuple[MessageRole, str]]) -> list[tuple[str, str]]:
+    """Each question that exactly one answer follows directly (docs/adr/0005: what this cannot tell)."""
+    runs = [(role, [content for _, content in run]) for role, run in groupby(recent, key=itemgetter(0))]
+    return [
+        (questions[-1], answers[0])
+        for (role, questions), (_, answers) in pairwise(runs)
+        if role is MessageRole.USER and len(answers) == 1
+    ]

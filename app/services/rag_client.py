@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json, to_json
 
 from app.core.errors import (
-    RagError,
     RagNotConfiguredError,
     RagNotJsonError,
     RagRedirectError,
@@ -87,7 +86,7 @@ class RagClient:
             follow_redirects=False,
             trust_env=False,
         )
-        # What one user's answer set would be sent with the next user's question.
+        # Nothing that one user's answer sets is kept beyond it.
         self._http.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=()))
 
     async def ask(
@@ -152,7 +151,7 @@ class RagClient:
 
 
 def _check_status(response: httpx.Response) -> None:
-    if response.has_redirect_location or response.is_redirect:
+    if response.is_redirect:
         raise RagRedirectError(f"HTTP {response.status_code} to another address")
     if response.status_code == TOO_MANY_REQUESTS:
         raise RagUnavailableError("HTTP 429, too many requests")
@@ -188,6 +187,3 @@ def _parse(body: bytes) -> _Reply:
 def _first_problem(exc: ValidationError) -> str:
     problem = exc.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(map(str, problem['loc'])) or 'answer'}: {problem['msg']}"
-
-
-__all__ = ["HistoryMessage", "RagAnswer", "RagClient", "RagError"]
