@@ -2,32 +2,29 @@
 
 import asyncio
 import json
-import math
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
-import uvicorn
 from alembic.command import upgrade
 from alembic.config import Config
 from pydantic import SecretStr, ValidationError
 from sqlalchemy.exc import DBAPIError
 
 from app.core.database import Database, is_unavailable, without_password
-from app.core.errors import AppError, DatabaseUnavailableError, InvalidRequestError, RagError
+from app.core.errors import AppError, InvalidRequestError, RagError
 from app.core.logging import configure_logging
 from app.core.passwords import PasswordHasher
 from app.core.settings import AnySettings, DatabaseSettings, Settings, SettingsError, load_settings
 from app.development import DEFAULT_PORT, DevelopmentError, run_development
 from app.main import build_rag_client, create_app
 from app.schemas.auth import UserCreate
+from app.server import run_server
 from app.services.accounts import AccountService
 
 ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
-# A request in flight may wait its whole time for the RAG server; this much more is for storing the answer.
-STORING_SECONDS = 15
 
 cli = typer.Typer(
     help="The RAG chat service.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
@@ -43,15 +40,7 @@ def serve() -> None:
     """Serve on HOST and PORT until told to stop; requests in flight finish first."""
     settings = _load(Settings)
     configure_logging(settings.log_level, settings.log_format)
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=math.ceil(settings.rag_timeout_seconds) + STORING_SECONDS,
-    )
+    run_server(create_app(settings), settings)
 
 
 @cli.command()
@@ -116,14 +105,14 @@ def check() -> None:
 async def _find_problems(settings: Settings) -> dict[str, str]:
     problems = {}
     async with AsyncExitStack() as stack:
-        database = Database(settings.database_url.get_secret_value(), pool_size=1)
-        stack.push_async_callback(database.close)
         rag = build_rag_client(settings)
         stack.push_async_callback(rag.close)
         try:
+            database = Database(settings.database_url.get_secret_value(), pool_size=1)
+            stack.push_async_callback(database.close)
             await database.check()
-        except DatabaseUnavailableError as exc:
-            problems["database"] = str(exc)
+        except Exception as exc:  # noqa: BLE001 - whatever a wrong URL leads to, it is the answer to "or why not"
+            problems["database"] = f"{type(exc).__name__}: {exc}"
         try:
             await rag.check()
         except RagError as exc:
@@ -148,7 +137,7 @@ def _create_user(username: str, email: str, password: str, *, is_superuser: bool
     except InvalidRequestError as exc:
         raise _failure(str(exc)) from None
     except AppError as exc:
-        raise _failure(exc.text.en) from None
+        raise _failure(f"{exc.text.en} ({exc})") from None
     typer.echo(f"Created {'superuser' if is_superuser else 'user'} {username}.")
 
 

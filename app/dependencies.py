@@ -10,13 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import Database
 from app.core.errors import NotAuthenticatedError
-from app.core.pagination import MAX_CURSOR_CHARS, MAX_LIMIT, Cursor, PageRequest
+from app.core.limits import MAX_CURSOR_CHARS
+from app.core.pagination import Cursor, PageRequest
 from app.core.tokens import TokenKind, TokenSigner
 from app.models import User
 from app.repositories.bookmarks import BookmarkRepository
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
 from app.repositories.users import UserRepository
+from app.schemas.base import PageLimit
 from app.services.auth import AuthService
 from app.services.chat import ChatService
 
@@ -76,7 +78,7 @@ CurrentUser = Annotated[User, Depends(get_current_user)]
 
 async def get_page_request(
     limit: Annotated[
-        int | None, Query(ge=1, le=MAX_LIMIT, description="At most so many; without it, all of them.", examples=[50])
+        PageLimit | None, Query(description="At most so many; without it, all of them.", examples=[50])
     ] = None,
     cursor: Annotated[
         str | None, Query(max_length=MAX_CURSOR_CHARS, description="`next_cursor` of the page before.")

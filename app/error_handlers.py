@@ -22,6 +22,7 @@ from app.core.errors import (
     UnsupportedMediaTypeError,
 )
 from app.core.texts import Text
+from app.schemas.base import UnreadableBody
 from app.schemas.errors import ErrorRead
 
 logger = logging.getLogger(__name__)
@@ -76,10 +77,11 @@ def envelope(request: Request, error: AppError, headers: Mapping[str, str] | Non
 
 
 def _from_validation(request: Request, exc: RequestValidationError) -> AppError:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    problems = exc.errors()
-    if isinstance(exc.body, bytes) and not media_type.endswith(("/json", "+json")):
+    if isinstance(exc.body, bytes) and not _is_json(request.headers.get("content-type", "")):
         return UnsupportedMediaTypeError()
+    if isinstance(exc.body, UnreadableBody):
+        return InvalidRequestError([FieldProblem("body", _printable(exc.body.reason))])
+    problems = exc.errors()
     text = TEXT_BY_PROBLEM.get(problems[0]["type"])
     if problems[0]["type"] == "blank" and problems[0]["loc"][-1] == "message":
         text = texts.message_blank
@@ -88,10 +90,15 @@ def _from_validation(request: Request, exc: RequestValidationError) -> AppError:
     return InvalidRequestError(fields, text=text)
 
 
+def _is_json(content_type: str) -> bool:
+    media_type = content_type.partition(";")[0].strip().lower()
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))
+
+
 def _path(problem: Mapping[str, Any]) -> str:
-    """The field's path without "body" or "query" before it; unreadable JSON has a position there, and no field."""
+    """The field's path without "body" or "query" before it."""
     where, *path = map(str, problem["loc"])
-    return ".".join(path) if path and problem["type"] != "json_invalid" else where
+    return ".".join(path) or where
 
 
 def _printable(text: str) -> str:

@@ -67,7 +67,9 @@ class RequestLogMiddleware:
             finally:
                 level = logging.INFO if scope["path"].startswith(API_PREFIX) else logging.DEBUG
                 took = 1000 * (time.perf_counter() - started)
-                access_logger.log(level, "%s %s %s %.1f ms", scope["method"], scope["path"], status, took)
+                # As it came, percent signs and all: decoded, a path could pass for another of our log lines.
+                path = scope["raw_path"].decode("latin-1")
+                access_logger.log(level, "%s %s %s %.1f ms", scope["method"], path, status, took)
 
 
 class SecurityHeadersMiddleware:

@@ -184,8 +184,10 @@ def claims(**changed: object) -> dict[str, object]:
     return {name: value for name, value in everything.items() if value is not ...}
 
 
-def signed(key: str = SECRET, algorithm: str = "HS256", **changed: object) -> str:
-    return str(jwt.encode(claims(**changed), key, algorithm=algorithm))
+def signed(
+    key: str = SECRET, algorithm: str = "HS256", headers: dict[str, object] | None = None, **changed: object
+) -> str:
+    return str(jwt.encode(claims(**changed), key, algorithm=algorithm, headers=headers))
 
 
 def unsigned(**header: str) -> str:
@@ -234,6 +236,12 @@ class TestForgedTokens:
             lambda: signed(type="reset"),
             lambda: signed(type=...),
             lambda: signed(padding="x" * 5000),
+            lambda: signed(exp=10**20),
+            lambda: signed(headers={"kid": "../../etc/passwd"}),
+            lambda: signed(headers={"crit": ["exp"]}),
+            lambda: signed(headers={"jku": "https://evil.example/keys"}),
+            lambda: signed(headers={"typ": "at+jwt"}),
+            lambda: base64.urlsafe_b64encode(b"[" * 2500).decode() + ".e30.x",
         ],
     )
     def test_other_is_refused(self, make: Callable[[], str]) -> None:

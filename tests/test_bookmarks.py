@@ -58,6 +58,22 @@ class TestBookmarks:
         assert response.json() == {"success": True, "message": "The bookmark was deleted."}
 
     @pytest.mark.parametrize(
+        ("sources", "problem"),
+        [
+            ('[{"a": ' + "[" * 30 + "]" * 30 + "}]", "too deep"),
+            ('[{"score": 1e400}]', "a number that JSON does not have"),
+        ],
+    )
+    async def test_sources_that_cannot_be_kept_are_refused(self, alice: SignedIn, sources: str, problem: str) -> None:
+        response = await alice.http.post(
+            f"{CHATBOT}/bookmark/",
+            content=f'{{"content": "x", "sources": {sources}}}',
+            headers={"Content-Type": "application/json"},
+        )
+        assert response.status_code == 422
+        assert problem in response.json()["fields"][0]["problem"]
+
+    @pytest.mark.parametrize(
         "body",
         [
             {},

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -106,7 +106,12 @@ class TestUsers:
 
     @pytest.mark.parametrize(
         ("username", "password", "problem"),
-        [("ada", "short", "password"), ("", "password123", "username"), ("a b", "password123", "username")],
+        [
+            ("\ufdfa" * 100, "password123", "username"),
+            ("ada", "short", "password"),
+            ("", "password123", "username"),
+            ("a b", "password123", "username"),
+        ],
     )
     def test_unfit_account_is_refused(self, migrated: Path, username: str, password: str, problem: str) -> None:
         made = ragchat(migrated, "createuser", "--username", username, "--password-stdin", given=password)
@@ -149,6 +154,19 @@ class TestCheck:
         assert "database: " in checked.stdout
         assert "no such table" in checked.stdout
 
+    @pytest.mark.parametrize("url", ["postgresql://h:abc/db", "postgresql://h/db#x", "sqlite:////proc/none/x.db"])
+    def test_url_that_leads_nowhere_is_answered_without_a_traceback(self, tmp_path: Path, url: str) -> None:
+        checked = ragchat(tmp_path, "check", JWT_SECRET_KEY=SECRET, DATABASE_URL=url)
+        assert checked.returncode == 1
+        assert "Traceback" not in checked.stderr
+        assert "database: " in checked.stdout
+
+    def test_user_before_the_tables_is_told_what_is_missing(self, tmp_path: Path) -> None:
+        made = ragchat(tmp_path, "createuser", "--username", "ada", "--password-stdin", given="password123")
+        assert made.returncode == 1
+        assert "no such table" in made.stderr
+        assert "argon2" not in made.stderr
+
     def test_says_why_something_is_not(self, tmp_path: Path) -> None:
         away = {"DATABASE_URL": "postgresql://u:hidden@127.0.0.1:9/none", "RUNPOD_RAG_URL": "http://127.0.0.1:9"}
         checked = ragchat(tmp_path, "check", JWT_SECRET_KEY=SECRET, **away)
@@ -188,6 +206,26 @@ class TestServe:
                 assert (await asking).status_code == 200
             # uvicorn raises the signal again when all is done.
             assert await asyncio.to_thread(server.wait, 10) in (0, -signal.SIGTERM)
+
+    async def test_request_head_without_end_is_cut_off(self, tmp_path: Path) -> None:
+        port = free_port()
+        await asyncio.to_thread(ragchat, tmp_path, "migrate")
+        with process(tmp_path, "serve", JWT_SECRET_KEY=SECRET, PORT=str(port)):
+            await until_ready(f"http://127.0.0.1:{port}")
+            many, one = b"X-A: " + b"a" * 8192 + b"\r\n", b"X-A: " + b"a" * 200_000 + b"\r\n\r\n"
+            for piece, pieces in ((many, 100), (one, 1)):
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /health/live HTTP/1.1\r\nHost: x\r\n")
+                with suppress(ConnectionError):
+                    for _ in range(pieces):
+                        writer.write(piece)
+                        await writer.drain()
+                    status = await asyncio.wait_for(reader.readline(), 5)
+                    assert b" 400 " in status
+                writer.close()
+            async with httpx.AsyncClient() as http:
+                answer = await http.get(f"http://127.0.0.1:{port}/health/live", headers={"X-A": "a" * 8192})
+            assert answer.status_code == 200
 
 
 class TestDev:

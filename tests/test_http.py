@@ -37,6 +37,14 @@ class TestRequestId:
         assert response.json()["request_id"] == response.headers["x-request-id"]
 
 
+class TestAccessLog:
+    async def test_path_cannot_pass_for_another_line(self, alice: SignedIn, caplog: pytest.LogCaptureFixture) -> None:
+        caplog.set_level(logging.INFO)
+        await alice.http.get("/api/x/%5BChat%5D%20Response%20saved:%20message_id=9?token=canary")
+        (line,) = [record.getMessage() for record in caplog.records if record.name == "app.access"]
+        assert line.startswith("GET /api/x/%5BChat%5D%20Response%20saved:%20message_id=9 404 ")
+
+
 class TestHeaders:
     @pytest.mark.parametrize("path", [SESSIONS, "/nothing", "/health/live", "/openapi.json", "/docs"])
     async def test_every_response_is_kept_from_guessing_and_framing(

@@ -80,6 +80,13 @@ class TestFaults:
         detail = (await alice.http.get(f"/api/v1/chatbot/sessions/{body['session_id']}/")).json()["data"]
         assert detail["messages"][0]["content"] == "hi"
 
+    @pytest.mark.parametrize("url", ["http://xn--zzzzzzz9", "http://no-such-host.invalid"])
+    async def test_host_that_cannot_be_is_unavailable(self, alice: SignedIn, database_url: str, url: str) -> None:
+        settings = make_settings(database_url=database_url, runpod_rag_url=url)
+        async with running_server(settings) as lonely, lonely.client(Authorization=f"Bearer {alice.token}") as http:
+            response = await http.post(CHAT, json={"message": "hi"})
+        assert (response.status_code, response.json()["code"]) == UNAVAILABLE
+
     async def test_service_without_a_rag_url_says_so(
         self, alice: SignedIn, database_url: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -119,10 +126,10 @@ class TestRequestToTheRagServer:
     async def test_key_goes_out_as_a_bearer_token(
         self, alice: SignedIn, database_url: str, rag: FakeRag, server: LiveServer
     ) -> None:
-        settings = make_settings(database_url=database_url, runpod_rag_url=rag.url, rag_api_key="the key")
+        settings = make_settings(database_url=database_url, runpod_rag_url=rag.url, rag_api_key="the-key")
         async with running_server(settings) as keyed, keyed.client(Authorization=f"Bearer {alice.token}") as http:
             await http.post(CHAT, json={"message": "hi"})
-        assert "authorization: bearer the key" in rag.heads[0].lower()
+        assert "authorization: bearer the-key" in rag.heads[0].lower()
         assert alice.token not in rag.heads[0]
 
     async def test_path_and_headers_are_the_contracts(self, alice: SignedIn, rag: FakeRag) -> None:

@@ -105,12 +105,15 @@ class TestList:
             connection = await db.connection()
             is_sqlite = connection.dialect.name == "sqlite"
             if not is_sqlite:
-                # So few rows are read faster without an index; the question is whether it could serve.
+                # So few rows are read and sorted faster without an index; the question is whether it can serve.
                 await connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+                await connection.exec_driver_sql("SET LOCAL enable_bitmapscan = off")
+                await connection.exec_driver_sql("SET LOCAL enable_sort = off")
             explain = "EXPLAIN QUERY PLAN" if is_sqlite else "EXPLAIN"
             plan = str((await connection.exec_driver_sql(f"{explain} {statement}", parameters)).all())
         assert "ix_chat_sessions_user_id_updated_at" in plan
-        assert "TEMP B-TREE" not in plan
+        # SQLite sorts what came out of the page once more, at most 51 rows; the page itself must not need a sort.
+        assert "TEMP B-TREE" not in plan.partition("SCAN anon_1")[0]
         assert "Presorted Key: chat_sessions.updated_at" in plan or is_sqlite
 
 

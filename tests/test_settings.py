@@ -90,6 +90,8 @@ class TestRagUrl:
             ({"RUNPOD_RAG_URL": "https://pod.example///"}, "https://pod.example"),
             ({"RUNPOD_RAG_URL": "pod-8080.proxy.runpod.net"}, "https://pod-8080.proxy.runpod.net"),
             ({"RUNPOD_RAG_URL": "localhost:8080/base/"}, "https://localhost:8080/base"),
+            ({"RUNPOD_RAG_URL": "http://rag_server:8080"}, "http://rag_server:8080"),
+            ({"RUNPOD_RAG_URL": "http://[::1]:8080"}, "http://[::1]:8080"),
             ({"RUNPOD_RAG_URL": " https://pod.example "}, "https://pod.example"),
             ({"RUNPOD_CHATBOT_URL": "http://10.0.0.1:8080"}, "http://10.0.0.1:8080"),
             ({"RUNPOD_RAG_URL": "", "RUNPOD_CHATBOT_URL": "http://b"}, "http://b"),
@@ -114,7 +116,14 @@ class TestRagUrl:
                 "https://pod?x=1",
                 "https://pod#x",
             ),
-            *("http://pod:abc", "http://pod:99999", "http://po d", "http://pod\u200b.example"),
+            *(
+                "http://pod:abc",
+                "http://pod:99999",
+                "http://po d",
+                "http://pod\u200b.example",
+                "http://a..b",
+                "http://xn--/",
+            ),
         ],
     )
     def test_other_urls_are_refused_without_repeating_them(self, environment: pytest.MonkeyPatch, url: str) -> None:
@@ -143,6 +152,7 @@ class TestOthers:
             ("RAG_API_KEY", "two words"),
             ("RAG_API_KEY", "비밀"),
             ("DATABASE_POOL_SIZE", "0"),
+            ("JWT_SECRET_KEY", "-----BEGIN PUBLIC KEY-----AAAAAAAAAAAAAAAAA"),
             ("JWT_ALGORITHM", "none"),
             ("JWT_ALGORITHM", "RS256"),
             ("CORS_ORIGINS", "*"),

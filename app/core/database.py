@@ -22,10 +22,11 @@ STATEMENT_SECONDS = 30
 POOL_WAIT_SECONDS = 20
 RECYCLE_SECONDS = 1800
 # SQLSTATEs, by their beginnings, of a server that cannot serve us now: away (08), read-only (25006), refusing our login
-# (28) or database (3D), rolling back one of two that collided (40), not migrated (42P01), full (53), locked (55P03),
-# cancelling or shutting down (57). See PostgreSQL's manual, appendix A.
-UNAVAILABLE_SQLSTATES = ("08", "25006", "28", "3D", "40", "42P01", "53", "55P03", "57")
-UNAVAILABLE_SQLITE = tuple(f"SQLITE_{name}" for name in ("BUSY", "LOCKED", "CANTOPEN", "IOERR", "FULL", "READONLY"))
+# (28) or database (3D), rolling back one of two that collided (40), not migrated (42P01), full (53), locked or closed
+# to us (55), cancelling or shutting down (57). See PostgreSQL's manual, appendix A.
+UNAVAILABLE_SQLSTATES = ("08", "25006", "28", "3D", "40", "42P01", "53", "55", "57")
+SQLITE_TROUBLES = ("BUSY", "CANTOPEN", "FULL", "IOERR", "LOCKED", "NOTADB", "READONLY")
+UNAVAILABLE_SQLITE = tuple(f"SQLITE_{name}" for name in SQLITE_TROUBLES)
 NOT_MIGRATED_SQLITE = "no such table"
 SQLITE_PRAGMAS = ("journal_mode=WAL", "foreign_keys=ON", "busy_timeout=5000", "synchronous=NORMAL")
 
@@ -58,7 +59,7 @@ class Database:
         except (PoolTimeoutError, OSError, DBAPIError) as exc:
             if not is_unavailable(exc):
                 raise
-            raise DatabaseUnavailableError(f"{type(exc).__name__}: {exc}") from exc
+            raise DatabaseUnavailableError(_reason(exc)) from exc
 
     @asynccontextmanager
     async def _write_turn(self) -> AsyncIterator[None]:
@@ -145,6 +146,12 @@ def is_unavailable(exc: Exception) -> bool:
         return exc.orig.sqlite_errorname.startswith(UNAVAILABLE_SQLITE) or NOT_MIGRATED_SQLITE in str(exc.orig)
     state = getattr(exc.orig, "sqlstate", None)
     return isinstance(exc, InterfaceError) if state is None else state.startswith(UNAVAILABLE_SQLSTATES)
+
+
+def _reason(exc: Exception) -> str:
+    """Why, for the log: the driver's own sentence, without the statement."""
+    cause = exc.orig if isinstance(exc, DBAPIError) and exc.orig else exc
+    return f"{type(cause).__name__}: {cause}"
 
 
 def _dump_json(value: object) -> str:

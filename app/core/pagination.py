@@ -10,8 +10,6 @@ from app.core.errors import FieldProblem, InvalidRequestError
 from app.core.limits import MAX_ID
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MAX_LIMIT = 1000
-MAX_CURSOR_CHARS = 64
 
 Item = TypeVar("Item")
 
@@ -39,7 +37,7 @@ class Cursor(NamedTuple):
             cursor = cls(EPOCH + timedelta(microseconds=int(micros)), int(row_id))
         except (ValueError, binascii.Error, OverflowError):
             raise _not_a_cursor() from None
-        if not 0 < cursor.id <= MAX_ID:
+        if not 0 < cursor.id <= MAX_ID or cursor.encode() != text:
             raise _not_a_cursor()
         return cursor
 

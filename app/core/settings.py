@@ -1,5 +1,6 @@
 """Settings: read once from the environment or `.env`, typed and frozen."""
 
+import re
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
@@ -15,6 +16,9 @@ KNOWN_SECRETS = (
     "bench-secret-key-of-at-least-32-bytes",
     "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
 )
+_LABEL = r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?"
+HOST = re.compile(rf"{_LABEL}(\.{_LABEL})*\.?|[0-9a-f.]*:[0-9a-f:.]*")  # a name, IPv4, or IPv6 without its brackets
+PUBLIC_KEY_MARKS = ("-----BEGIN", "ssh-rsa")  # python-jose refuses to sign with these, too
 DATABASE_SCHEMES = ("postgresql", "postgres", "postgresql+asyncpg", "sqlite", "sqlite+aiosqlite")
 HOW_TO_MAKE_ONE = "make one with: python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 
@@ -71,7 +75,9 @@ class Settings(DatabaseSettings):
     @classmethod
     def _split_origins(cls, value: object) -> object:
         """`https://a.example, https://b.example`, as people write lists in an environment."""
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip().lower() for part in value.split(",") if part.strip())
 
     @field_validator("cors_origins")
     @classmethod
@@ -95,7 +101,7 @@ class Settings(DatabaseSettings):
         if not url:
             return None
         parts = urlsplit(with_scheme(url))
-        if parts.scheme not in ("http", "https") or not parts.hostname or not _is_plain(url) or parts.port == 0:
+        if parts.scheme not in ("http", "https") or not HOST.fullmatch(parts.hostname or "") or parts.port == 0:
             raise ValueError("must be an http or https URL with a host, such as https://<pod>-8080.proxy.runpod.net")
         if parts.username or parts.password or parts.query or parts.fragment:
             raise ValueError("must be a base URL without user, query or fragment; a key goes into RAG_API_KEY")
@@ -119,6 +125,8 @@ class Settings(DatabaseSettings):
             raise ValueError(f"must be set, to {MIN_SECRET_BYTES} bytes or more; {HOW_TO_MAKE_ONE}")
         if is_production and any(known in secret.lower() for known in KNOWN_SECRETS):
             raise ValueError(f"is a known example, anybody could sign tokens with it; {HOW_TO_MAKE_ONE}")
+        if any(mark in secret for mark in PUBLIC_KEY_MARKS):
+            raise ValueError(f"is a public key or a certificate, known to others; {HOW_TO_MAKE_ONE}")
         return key
 
     @property

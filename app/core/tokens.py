@@ -17,6 +17,7 @@ from app.core.errors import NotAuthenticatedError
 from app.core.limits import MAX_ID, MAX_TOKEN_CHARS
 
 CLOCK_SKEW_SECONDS = 30
+MAX_TIME = 253_402_300_799  # the end of the year 9999
 
 
 class TokenKind(StrEnum):
@@ -34,7 +35,7 @@ class TokenClaims(BaseModel):
     sub: str = Field(pattern=r"^[1-9][0-9]{0,18}$")
     type: Literal["access", "refresh"]
     iat: int
-    exp: int
+    exp: int = Field(le=MAX_TIME)
 
     @property
     def user_id(self) -> int:
@@ -48,6 +49,7 @@ class TokenSigner:
     def __init__(self, secret: str, *, algorithm: str, access: timedelta, refresh: timedelta) -> None:
         self._key = jwk.construct(secret, algorithm)
         self._algorithm = algorithm
+        self._header = str(jwt.encode({}, self._key, algorithm=algorithm)).partition(".")[0] + "."
         self._lifetimes = {TokenKind.ACCESS: access, TokenKind.REFRESH: refresh}
 
     def lifetime_seconds(self, kind: TokenKind) -> int:
@@ -72,8 +74,9 @@ class TokenSigner:
         return claims.user_id
 
     def _claims(self, token: str) -> TokenClaims:
-        if len(token) > MAX_TOKEN_CHARS:
-            raise NotAuthenticatedError("the token is too long")
+        # Ours all begin alike. Another header asks for something (`crit`, `kid`, `jku`), or is made to hurt its reader.
+        if len(token) > MAX_TOKEN_CHARS or not token.startswith(self._header):
+            raise NotAuthenticatedError("not a token of this service")
         try:
             return TokenClaims.model_validate(jwt.decode(token, self._key, algorithms=[self._algorithm]))
         # jose raises more than its own errors on odd claims: TypeError on `exp: []`, OverflowError on Infinity.

@@ -1,12 +1,11 @@
 """SQL on the users table."""
 
-import unicodedata
-
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.errors import FieldProblem, InvalidRequestError
+from app.core.usernames import normal_username
 from app.models import User
 from app.models.base import utcnow
 
@@ -23,7 +22,7 @@ class UserRepository:
 
     async def get_by_username(self, username: str) -> User | None:
         """The user with this name; capitals matter."""
-        return await self._db.scalar(select(User).where(User.username == _normal(username)))
+        return await self._db.scalar(select(User).where(User.username == normal_username(username)))
 
     async def add(self, user: User) -> User:
         """Store a new user.
@@ -31,7 +30,7 @@ class UserRepository:
         Raises:
             InvalidRequestError: somebody has the name.
         """
-        user.username = _normal(user.username)
+        user.username = normal_username(user.username)
         self._db.add(user)
         try:
             await self._db.flush()
@@ -47,8 +46,3 @@ class UserRepository:
         """Store another hash, unless the password was changed meanwhile."""
         unchanged = (User.id == user_id) & (User.password_hash == old_hash)
         await self._db.execute(update(User).where(unchanged).values(password_hash=new_hash))
-
-
-def _normal(username: str) -> str:
-    """The one form in which usernames are stored and compared; the same as Django's (NFKC, case kept)."""
-    return unicodedata.normalize("NFKC", username)

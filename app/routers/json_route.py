@@ -11,13 +11,21 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from pydantic_core import from_json
 
+from app.schemas.base import UnreadableBody
+
 
 class JsonRequest(Request):
     """A request whose JSON is read by pydantic-core."""
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON
-        """The body; a ValueError becomes a 422, as every body that FastAPI cannot read."""
-        return from_json(await self.body(), allow_inf_nan=False)
+        """The body, or an UnreadableBody."""
+        charset = self.headers.get("content-type", "").lower().partition("charset=")[2].strip(' "')
+        if charset not in ("", "utf-8"):
+            return UnreadableBody("is JSON in another encoding than UTF-8")
+        try:
+            return from_json(await self.body(), allow_inf_nan=False)
+        except ValueError as exc:
+            return UnreadableBody(f"is not JSON: {exc}")
 
 
 class JsonRoute(APIRoute):

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from app.core.limits import MAX_EMAIL_CHARS, MAX_TOKEN_CHARS, MAX_USERNAME_CHARS
+from app.core.usernames import normal_username
 from app.schemas.base import RequestModel, ResponseModel, Storable, SuccessModel, Visible
 
 MIN_PASSWORD_CHARS = 8
@@ -28,7 +29,12 @@ class LoginCreate(RequestModel):
 class UserCreate(RequestModel):
     """A new account, as the command line makes them."""
 
-    username: Annotated[str, Field(min_length=1, max_length=MAX_USERNAME_CHARS, pattern=r"^[\w.@+-]+$"), Visible]
+    username: Annotated[
+        str,
+        BeforeValidator(normal_username),
+        Field(min_length=1, max_length=MAX_USERNAME_CHARS, pattern=r"^[\w.@+-]+$"),
+        Visible,
+    ]
     password: Annotated[str, Field(min_length=MIN_PASSWORD_CHARS, max_length=MAX_PASSWORD_CHARS), Storable]
     email: Annotated[str, Field(max_length=MAX_EMAIL_CHARS, pattern=r"^([^@\s]+@[^@\s]+)?$"), Storable] = ""
 

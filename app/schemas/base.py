@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.core.limits import MAX_ID
+from app.core.limits import MAX_ID, MAX_LIMIT
 
 MAX_JSON_DEPTH = 20
 MAX_SOURCES = 200
@@ -56,6 +56,16 @@ class Done(SuccessModel):
     message: str = Field(description="A sentence for a person.")
 
 
+class UnreadableBody(NamedTuple):
+    """Stands for a request body that is not JSON.
+
+    No schema takes it, so it is refused like any wrong value, and after the caller was asked who they are: without a
+    token, a broken body is a 401 as every other.
+    """
+
+    reason: str
+
+
 def storable(text: str) -> str:
     """Refuse what no database stores: NUL, and halves of characters."""
     if NOT_STORABLE.search(text):
@@ -96,4 +106,5 @@ Storable = AfterValidator(storable)
 Visible = AfterValidator(visible)
 RowId = Annotated[int, Field(ge=1, le=MAX_ID)]
 PathId = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=MAX_ID)]
+PageLimit = Annotated[int, BeforeValidator(_decimal), Field(ge=1, le=MAX_LIMIT)]
 Sources = Annotated[list[dict[str, Any]], Field(max_length=MAX_SOURCES), AfterValidator(storable_json)]

@@ -136,7 +136,7 @@ class RagClient:
             raise RagTimeoutError("Connection timeout") from exc
         except httpx.ConnectTimeout as exc:
             raise RagUnavailableError("Connection timeout") from exc
-        except httpx.ConnectError as exc:
+        except (httpx.ConnectError, httpx.InvalidURL, UnicodeError) as exc:  # the last: a host that IDNA does not know
             raise RagUnavailableError(f"Connection failed: {exc}") from exc
         except httpx.TransportError as exc:
             raise RagResetError(f"Connection lost: {exc}") from exc
