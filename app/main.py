@@ -119,7 +119,7 @@ def _services(settings: Settings, database: Database, passwords: PasswordHasher,
         database=database,
         tokens=tokens,
         auth=AuthService(database, passwords, tokens),
-        chat=ChatService(database, rag, limits),
+        chat=ChatService(database, rag, limits, openings=max(1, settings.database_pool_size - 2)),
     )
 
 

@@ -20,6 +20,7 @@ from app.core.errors import NotAuthenticatedError
 from app.core.passwords import PasswordHasher
 from app.core.tokens import TokenKind, TokenSigner
 from app.models import User
+from app.services.accounts import AccountService
 from tests.conftest import PASSWORD, SignedIn, deactivate, sign_up
 from tests.server import SECRET, LiveServer
 
@@ -87,6 +88,15 @@ class TestLogin:
         assert (await log_in(server, "legacy", PASSWORD))[0] == 200
         assert (await stored(server, "legacy")).password_hash.startswith("$argon2id$")
         assert (await log_in(server, "legacy", PASSWORD))[0] == 200
+
+    async def test_account_that_must_be_there_is_made_or_gets_the_password(self, server: LiveServer) -> None:
+        passwords = PasswordHasher()
+        accounts = AccountService(server.database, passwords)
+        for password in ("first password", "second password"):
+            await accounts.ensure("demo", password)
+            assert (await log_in(server, "demo", password))[0] == 200
+        passwords.close()
+        assert (await log_in(server, "demo", "first password"))[0] == 401
 
     async def test_username_is_compared_in_one_normal_form(self, server: LiveServer) -> None:
         await sign_up(server, "ﬁnn\u0065\u0301", with_password=True)

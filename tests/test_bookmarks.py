@@ -2,8 +2,12 @@
 
 import pytest
 
+from app.core.errors import NotFoundError
+from app.models import Bookmark
+from app.repositories.bookmarks import BookmarkRepository
 from tests.conftest import SignedIn
 from tests.rag import SOURCES, FakeRag
+from tests.server import LiveServer
 
 CHATBOT = "/api/v1/chatbot"
 
@@ -45,6 +49,15 @@ class TestBookmarks:
         assert (await alice.http.get(f"{CHATBOT}/bookmarks/")).json()["data"] == []
         assert (await alice.http.delete(f"{CHATBOT}/bookmark/{theirs['id']}/")).status_code == 404
         assert len((await bob.http.get(f"{CHATBOT}/bookmarks/")).json()["data"]) == 1
+
+    async def test_message_that_goes_in_this_moment_is_a_missing_one(self, server: LiveServer, alice: SignedIn) -> None:
+        with pytest.raises(NotFoundError):
+            await self._add(server, Bookmark(user_id=alice.id, content="x", sources=[], message_id=2**62))
+
+    @staticmethod
+    async def _add(server: LiveServer, new: Bookmark) -> None:
+        async with server.database.transaction() as db:
+            await BookmarkRepository(db).add(new)
 
     async def test_sources_come_back_as_they_were_given(self, alice: SignedIn) -> None:
         sources = [{"chunk_id": "c", "score": 0.5, "nested": {"a": [1, None, True, "한글", 2**70]}}]

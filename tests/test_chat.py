@@ -3,14 +3,17 @@
 import asyncio
 
 import pytest
+from alembic.command import upgrade
+from sqlalchemy import text
 
-from app.models import MessageRole
+from app.models import Message, MessageRole
 from app.services.chat import HistoryLimits, history_of, title_of
-from tests.conftest import SignedIn, deactivate
+from tests.conftest import SignedIn, alembic_config, count, deactivate, sign_up
 from tests.rag import GOOD, METADATA, SOURCES, FakeRag
-from tests.server import LiveServer
+from tests.server import LiveServer, make_settings, running_server
 
 CHAT = "/api/v1/chatbot/chat/"
+LOCK_MESSAGES = {"postgresql": "LOCK TABLE chat_messages", "sqlite": "SELECT 1"}  # SQLite has one writer anyway
 
 
 class TestAsk:
@@ -109,6 +112,39 @@ class TestAsk:
                 detail = await alice.http.get(f"/api/v1/chatbot/sessions/{session_id}/")
                 messages = detail.json()["data"]["messages"]
         assert [m["content"] for m in messages[2:]] == ["slow:0.3", GOOD["answer"]]
+
+
+class TestFlood:
+    async def test_question_that_waits_too_long_to_be_stored_is_refused_and_not_stored(
+        self, fresh_database_url: str, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.services.chat.OPENING_SECONDS", 0.1)
+        await asyncio.to_thread(upgrade, alembic_config(fresh_database_url), "head")
+        settings = make_settings(database_url=fresh_database_url, database_pool_size=3, runpod_rag_url=rag.url)
+        async with running_server(settings) as server:
+            alice = await sign_up(server, "alice")
+            async with server.database.transaction() as db:
+                # Nobody can store a question while this transaction is open.
+                await db.execute(text(LOCK_MESSAGES[db.get_bind().dialect.name]))
+                asking = [asyncio.create_task(alice.http.post(CHAT, json={"message": "hi"})) for _ in range(2)]
+                (refused,), (waiting,) = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            response = await refused
+            assert (response.status_code, response.json()["code"]) == (503, "overloaded")
+            assert response.headers["retry-after"] == "1"
+            assert (await waiting).status_code == 200
+            assert await count(server, Message) == 2
+            await alice.http.aclose()
+
+    async def test_question_past_the_last_place_is_refused(
+        self, alice: SignedIn, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("app.services.chat.MAX_WAITING", 3)
+        asking = [asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3"})) for _ in range(3)]
+        await rag.until_waiting(3)
+        refused = await alice.http.post(CHAT, json={"message": "one more"})
+        assert (refused.status_code, refused.json()["code"]) == (503, "overloaded")
+        assert {response.status_code for response in await asyncio.gather(*asking)} == {200}
+        assert len(rag.journal) == 3
 
 
 class TestTitle:

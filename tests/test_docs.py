@@ -52,8 +52,11 @@ class TestDocument:
         assert bodies
         for body in bodies:
             for name, field in schema_of(body)["properties"].items():
-                described = field.get("description") or field.get("$ref") or field.get("items") or field.get("const")
-                assert described, f"{method} {path}: {name} is not described"
+                is_composed = {"$ref", "anyOf", "items", "const"} & field.keys()
+                assert field.get("description") or is_composed, f"{method} {path}: {name} is not described"
+                assert field.get("examples") or "default" in field or is_composed, (
+                    f"{method} {path}: {name}: no example"
+                )
 
     @pytest.mark.parametrize(("method", "path", "operation"), OPERATIONS)
     def test_errors_are_documented_in_the_envelope(self, method: str, path: str, operation: dict[str, Any]) -> None:

@@ -96,7 +96,7 @@ class TestCrash:
         settings = make_settings(database_url=database_url, cors_origins=SPA, rag_history_messages=5)
         async with running_server(settings) as broken, broken.client(Authorization=f"Bearer {alice.token}") as http:
             # A service with a hole where its limits should be stands for any bug.
-            object.__setattr__(broken.services, "chat", ChatService(broken.database, None, None))  # type: ignore[arg-type]
+            object.__setattr__(broken.services, "chat", ChatService(broken.database, None, None, openings=1))  # type: ignore[arg-type]
             response = await http.post("/api/v1/chatbot/chat/", json={"message": "hi"}, headers={"Origin": SPA})
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
         assert response.json()["error"] == "서버 내부 오류가 발생했습니다."

@@ -93,6 +93,7 @@ class OverloadedError(AppError):
     """More work is waiting than can be done in time; nothing of this request was accepted."""
 
     code, status, text, retryable = "overloaded", 503, texts.overloaded, True
+    headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
 class InternalError(AppError):

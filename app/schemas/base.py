@@ -27,7 +27,7 @@ class RequestModel(BaseModel):
 class ResponseModel(BaseModel):
     """A response body, read from rows and named tuples alike."""
 
-    model_config = ConfigDict(from_attributes=True, populate_by_name=True)
+    model_config = ConfigDict(from_attributes=True)
 
 
 class SuccessModel(ResponseModel):
@@ -53,7 +53,7 @@ class PageOf(Success[list[Data]], Generic[Data]):
 class Done(SuccessModel):
     """Something was done, and there is nothing to return but a sentence."""
 
-    message: str = Field(description="A sentence for a person.")
+    message: str = Field(description="A sentence for a person.", examples=["세션이 삭제되었습니다."])
 
 
 class UnreadableBody(NamedTuple):

@@ -1,8 +1,9 @@
 """The chat turn, in three steps: the question is committed, the RAG server is asked, the answer is committed."""
 
+import asyncio
 import logging
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from app.services.rag_client import HistoryMessage, RagAnswer, RagClient
 MAX_OWN_TITLE_CHARS = 50
 # About 100 kB each: past this the process would run out of memory before the RAG server catches up.
 MAX_WAITING = 5000
+OPENING_SECONDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +51,13 @@ class Answer(NamedTuple):
 class ChatService:
     """Takes questions and gives back stored answers."""
 
-    def __init__(self, database: Database, rag: RagClient, limits: HistoryLimits) -> None:
+    def __init__(self, database: Database, rag: RagClient, limits: HistoryLimits, *, openings: int) -> None:
         self._database = database
         self._rag = rag
         self._limits = limits
         self._waiting = 0
+        # Fewer than the pool has connections: new questions wait here, and answers never queue behind them.
+        self._openings = asyncio.Semaphore(openings)
 
     async def ask(self, text: str, *, user_id: int, session_id: int | None) -> Answer:
         """The answer, stored. No database connection is held while the RAG server thinks.
@@ -66,7 +70,8 @@ class ChatService:
             DatabaseUnavailableError: before the question was stored, or (with a `session_id`) after the answer came.
         """
         with self._place():
-            question = await self._open(text, user_id, session_id)
+            async with self._opening():
+                question = await self._open(text, user_id, session_id)
             try:
                 return await self._complete(question, await self._call(question))
             except (RagError, DatabaseUnavailableError) as exc:
@@ -84,6 +89,23 @@ class ChatService:
             yield
         finally:
             self._waiting -= 1
+
+    @asynccontextmanager
+    async def _opening(self) -> AsyncIterator[None]:
+        """A turn at the database.
+
+        Whoever waits too long for it is refused: its client is about to give up, and in a flood the work for those
+        who gave up would leave no time for the others.
+        """
+        try:
+            async with asyncio.timeout(OPENING_SECONDS):
+                await self._openings.acquire()
+        except TimeoutError:
+            raise OverloadedError("too many questions are waiting to be stored") from None
+        try:
+            yield
+        finally:
+            self._openings.release()
 
     async def _open(self, text: str, user_id: int, session_id: int | None) -> Question:
         async with self._database.transaction() as db:
