@@ -49,7 +49,7 @@ def run_development(port: int) -> None:
         raise DevelopmentError(f"Port {port} is in use. Choose another: PORT={port + 1} make run")
     rag_port = _free_port()
     FOLDER.mkdir(exist_ok=True)
-    password = _kept(FOLDER / "demo-password", lambda: secrets.token_urlsafe(9))
+    password = _kept(FOLDER / "demo-password", lambda: secrets.token_hex(6))
     environment = os.environ | _service_environment(port, rag_port)
     _run(["-m", "app.cli", "migrate"], environment)
     asyncio.run(_ensure_demo_user(password))
