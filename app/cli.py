@@ -16,13 +16,12 @@ from sqlalchemy.exc import DBAPIError
 from app.core.database import Database, is_unavailable, without_password
 from app.core.errors import AppError, InvalidRequestError, RagError
 from app.core.logging import configure_logging
-from app.core.passwords import PasswordHasher
 from app.core.settings import AnySettings, DatabaseSettings, Settings, SettingsError, load_settings
 from app.development import DEFAULT_PORT, DevelopmentError, run_development
 from app.main import build_rag_client, create_app
 from app.schemas.auth import UserCreate
 from app.server import run_server
-from app.services.accounts import AccountService
+from app.services.accounts import open_accounts
 
 ALEMBIC_INI = Path(__file__).resolve().parent.parent / "alembic.ini"
 
@@ -142,12 +141,8 @@ def _create_user(username: str, email: str, password: str, *, is_superuser: bool
 
 
 async def _add_account(settings: DatabaseSettings, account: UserCreate, *, is_superuser: bool) -> None:
-    database, passwords = Database(settings.database_url.get_secret_value(), pool_size=1), PasswordHasher()
-    try:
-        await AccountService(database, passwords).create(**account.model_dump(), is_superuser=is_superuser)
-    finally:
-        passwords.close()
-        await database.close()
+    async with open_accounts(settings.database_url.get_secret_value()) as accounts:
+        await accounts.create(**account.model_dump(), is_superuser=is_superuser)
 
 
 def _load(kind: type[AnySettings]) -> AnySettings:

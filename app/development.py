@@ -18,9 +18,7 @@ from types import FrameType
 
 import typer
 
-from app.core.database import Database
-from app.core.passwords import PasswordHasher
-from app.services.accounts import AccountService
+from app.services.accounts import open_accounts
 
 DEFAULT_PORT = 8000
 LOOPBACK = "127.0.0.1"
@@ -89,10 +87,8 @@ def _kept(path: Path, make: Callable[[], str]) -> str:
 
 
 async def _ensure_demo_user(password: str) -> None:
-    database, passwords = Database(DATABASE_URL, pool_size=1), PasswordHasher()
-    await AccountService(database, passwords).ensure(DEMO_USER, password)
-    passwords.close()
-    await database.close()
+    async with open_accounts(DATABASE_URL) as accounts:
+        await accounts.ensure(DEMO_USER, password)
 
 
 def _is_free(port: int) -> bool:

@@ -11,7 +11,6 @@ import statistics
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -20,8 +19,9 @@ import httpx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.postgres import running_postgres  # noqa: E402 - the path comes first
+from tests.postgres import create_database, running_postgres  # noqa: E402 - the path comes first
 from tests.rag import FakeRag  # noqa: E402
+from tests.server import until_ready  # noqa: E402
 
 CHATS, SECONDS, POOL = 500, 2, 5
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
@@ -36,15 +36,13 @@ async def main() -> None:
     rag = FakeRag()
     await rag.start()
     with running_postgres() as server:
-        admin = await asyncpg.connect(f"{server}/postgres")
-        await admin.execute("CREATE DATABASE bench")
-        await admin.close()
-        environment = environment_for(f"{server}/bench", rag.url)
+        database_url = await create_database(server, "bench")
+        environment = environment_for(database_url, rag.url)
         await run("migrate", environment)
         await run("createuser", environment, "--username", "bench", "--password-stdin", given=b"password123")
         service = await asyncio.create_subprocess_exec(*RAGCHAT, "serve", env=environment, cwd=ROOT)
         try:
-            results = await measure(f"{server}/bench")
+            results = await measure(database_url)
         finally:
             service.terminate()
             await service.wait()
@@ -79,21 +77,11 @@ async def measure(url: str) -> dict[str, object]:
     """The burst, then the growth."""
     limits = httpx.Limits(max_connections=CHATS, max_keepalive_connections=CHATS)
     async with httpx.AsyncClient(base_url=BASE, timeout=30, limits=limits) as http:
-        await until_ready(http)
+        await until_ready(BASE)
         login = await http.post("/api/v1/auth/login/", json={"username": "bench", "password": "password123"})
         token = login.json()["access_token"]
         http.headers["Authorization"] = f"Bearer {token}"
         return {"burst": await burst(token), "growth": await growth(http, url)}
-
-
-async def until_ready(http: httpx.AsyncClient) -> None:
-    """Return when the service takes requests."""
-    async with asyncio.timeout(30):
-        while True:
-            with suppress(httpx.TransportError):
-                if (await http.get("/health/ready")).status_code == httpx.codes.OK:
-                    return
-            await asyncio.sleep(0.05)
 
 
 async def burst(token: str) -> dict[str, object]:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import asyncpg
 import httpx
 import pytest
 from alembic.command import upgrade
@@ -19,7 +18,7 @@ from app.core.settings import Settings
 from app.core.tokens import TokenKind
 from app.models import User
 from app.services.accounts import AccountService
-from tests.postgres import running_postgres
+from tests.postgres import create_database, running_postgres
 from tests.rag import FakeRag
 from tests.server import LiveServer, make_settings, running_server
 
@@ -55,7 +54,7 @@ async def fresh_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> 
     """A database of its own without tables, of each kind."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/fresh.db"
-    return await create_postgres_database(request.getfixturevalue("postgres"), f"fresh_{uuid.uuid4().hex}")
+    return await create_database(request.getfixturevalue("postgres"), f"fresh_{uuid.uuid4().hex}")
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])
@@ -64,16 +63,9 @@ async def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path_factory.mktemp('database')}/ragchat.db"
     else:
-        url = await create_postgres_database(request.getfixturevalue("postgres"), "ragchat")
+        url = await create_database(request.getfixturevalue("postgres"), "ragchat")
     await asyncio.to_thread(upgrade, alembic_config(url), "head")
     return url
-
-
-async def create_postgres_database(server: str, name: str) -> str:
-    connection = await asyncpg.connect(f"{server}/postgres")
-    await connection.execute(f"CREATE DATABASE {name}")
-    await connection.close()
-    return f"{server}/{name}"
 
 
 @pytest.fixture(scope="session")

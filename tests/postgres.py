@@ -14,6 +14,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import asyncpg
+
 DEBIAN = Path("/usr/lib/postgresql")
 SPEED = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=200")
 
@@ -28,7 +30,7 @@ def running_postgres() -> Iterator[str]:
     data = home / "data"
     initdb: list[str | Path] = [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync"]
     subprocess.run([*initdb, "-E", "UTF8"], check=True, cwd=home, stdout=subprocess.DEVNULL, **who)
-    port = _free_port()
+    port = free_port()
     settings = (f"port={port}", "listen_addresses=127.0.0.1", "unix_socket_directories=", *SPEED)
     options = [part for setting in settings for part in ("-c", setting)]
     command: list[str | Path] = [binaries / "postgres", "-D", data, *options]
@@ -74,7 +76,16 @@ def _who() -> dict[str, Any]:
     return {"user": account.pw_name, "group": account.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+async def create_database(server: str, name: str) -> str:
+    """The URL of a new, empty database on the server."""
+    connection = await asyncpg.connect(f"{server}/postgres")
+    await connection.execute(f"CREATE DATABASE {name}")
+    await connection.close()
+    return f"{server}/{name}"
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

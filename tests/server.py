@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +74,13 @@ async def running_server(settings: Settings) -> AsyncIterator[LiveServer]:
     finally:
         server.should_exit = True
         await task
+
+
+async def until_ready(url: str) -> None:
+    """Return when the service at the address takes requests."""
+    async with asyncio.timeout(30), httpx.AsyncClient() as http:
+        while True:
+            with suppress(httpx.TransportError):
+                if (await http.get(f"{url}/health/ready")).status_code == httpx.codes.OK:
+                    return
+            await asyncio.sleep(0.05)

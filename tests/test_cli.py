@@ -14,8 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.postgres import free_port
 from tests.rag import FakeRag
-from tests.server import SECRET
+from tests.server import SECRET, until_ready
 
 RAGCHAT = [sys.executable, "-m", "app.cli"]
 LOGIN = "/api/v1/auth/login/"
@@ -32,12 +33,6 @@ def ragchat(folder: Path, *arguments: str, given: str = "", **environment: str) 
         timeout=60,
         check=False,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -71,16 +66,6 @@ def read_until(started: subprocess.Popen[str], last: str) -> str:
         if last in line:
             break
     return seen
-
-
-async def until_ready(url: str) -> None:
-    async with asyncio.timeout(30), httpx.AsyncClient() as http:
-        while True:
-            try:
-                if (await http.get(f"{url}/health/ready")).status_code == 200:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
 
 
 class TestUsers:

@@ -8,8 +8,9 @@ from passlib.hash import django_pbkdf2_sha256
 from sqlalchemy import text
 
 from tests.conftest import sign_up
+from tests.postgres import free_port
 from tests.server import LiveServer
-from tests.test_cli import free_port, process, read_until
+from tests.test_cli import process, read_until
 
 README = Path(__file__).parent.parent / "README.md"
 

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -16,6 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from app.core.errors import DatabaseUnavailableError
+from app.core.queues import turn
 
 CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 30
@@ -61,18 +62,12 @@ class Database:
                 raise
             raise DatabaseUnavailableError(_reason(exc)) from exc
 
-    @asynccontextmanager
-    async def _write_turn(self) -> AsyncIterator[None]:
+    def _write_turn(self) -> AbstractAsyncContextManager[None]:
         """SQLite has one writer at a time: a fair queue with an end to the waiting beats polling its file."""
         if not self._is_sqlite:
-            yield
-            return
-        async with asyncio.timeout(POOL_WAIT_SECONDS):
-            await self._write_lock.acquire()
-        try:
-            yield
-        finally:
-            self._write_lock.release()
+            return nullcontext()
+        refusal = DatabaseUnavailableError(f"no turn to write came within {POOL_WAIT_SECONDS} s")
+        return turn(self._write_lock, POOL_WAIT_SECONDS, refusal)
 
     async def check(self) -> None:
         """Return when the database answers and was migrated.

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 from passlib.context import CryptContext
 from passlib.exc import UnknownHashError
 
-from app.core.errors import OverloadedError
+from app.core.queues import Places
 
 # OWASP's first recommendation for argon2id: 19 MiB, two passes, one lane; about 30 ms. Every thread that hashes
 # takes that memory, so the pool bounds both it and the cores that a storm of logins can take.
@@ -36,7 +36,7 @@ class PasswordHasher:
         self._context = CryptContext(
             ["argon2", "django_pbkdf2_sha256", "django_argon2", "django_pbkdf2_sha1"], deprecated="auto", **ARGON2
         )
-        self._waiting = 0
+        self._places = Places()
         self._threads = ThreadPoolExecutor(HASHING_THREADS, thread_name_prefix="password")
 
     async def hash(self, password: str) -> str:
@@ -66,10 +66,5 @@ class PasswordHasher:
             return Verdict(is_right=False, new_hash=None)
 
     async def _run(self, function: Callable[..., Result], *arguments: str | None) -> Result:
-        if self._waiting >= MAX_WAITING:
-            raise OverloadedError("too many passwords are waiting to be hashed")
-        self._waiting += 1
-        try:
+        with self._places.take(MAX_WAITING, "too many passwords are waiting to be hashed"):
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
-        finally:
-            self._waiting -= 1

@@ -1,5 +1,8 @@
 """Accounts: made at the command line, not over HTTP."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 from app.core.database import Database
 from app.core.passwords import PasswordHasher
 from app.models import User
@@ -41,3 +44,14 @@ class AccountService:
         new_hash = await self._passwords.hash(password)
         async with self._database.transaction() as db:
             await UserRepository(db).replace_hash(user.id, old_hash=user.password_hash, new_hash=new_hash)
+
+
+@asynccontextmanager
+async def open_accounts(database_url: str) -> AsyncIterator[AccountService]:
+    """The accounts of a database, for a command that needs nothing else of the service."""
+    database, passwords = Database(database_url, pool_size=1), PasswordHasher()
+    try:
+        yield AccountService(database, passwords)
+    finally:
+        passwords.close()
+        await database.close()

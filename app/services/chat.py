@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailableError, NotAuthenticatedError, NotFoundError, OverloadedError, RagError
+from app.core.queues import Places, turn
 from app.models import MessageRole
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
@@ -55,7 +55,7 @@ class ChatService:
         self._database = database
         self._rag = rag
         self._limits = limits
-        self._waiting = 0
+        self._places = Places()
         # Fewer than the pool has connections: new questions wait here, and answers never queue behind them.
         self._openings = asyncio.Semaphore(openings)
 
@@ -69,8 +69,10 @@ class ChatService:
             RagError: no answer came; the question stays stored in `session_id` of the error.
             DatabaseUnavailableError: before the question was stored, or (with a `session_id`) after the answer came.
         """
-        with self._place():
-            async with self._opening():
+        with self._places.take(MAX_WAITING, "too many questions are waiting for the RAG server"):
+            # Whoever waits too long has a client about to give up; in a flood, the work for those who gave up would
+            # leave no time for the others.
+            async with turn(self._openings, OPENING_SECONDS, OverloadedError("too many questions wait to be stored")):
                 question = await self._open(text, user_id, session_id)
             try:
                 return await self._complete(question, await self._call(question))
@@ -78,34 +80,6 @@ class ChatService:
                 # The client goes on in this session; without it, asking again would start another.
                 exc.session_id = question.session_id
                 raise
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """One of the places for questions that wait for their answers; who finds none is refused before acceptance."""
-        if self._waiting >= MAX_WAITING:
-            raise OverloadedError("too many questions are waiting for the RAG server")
-        self._waiting += 1
-        try:
-            yield
-        finally:
-            self._waiting -= 1
-
-    @asynccontextmanager
-    async def _opening(self) -> AsyncIterator[None]:
-        """A turn at the database.
-
-        Whoever waits too long for it is refused: its client is about to give up, and in a flood the work for those
-        who gave up would leave no time for the others.
-        """
-        try:
-            async with asyncio.timeout(OPENING_SECONDS):
-                await self._openings.acquire()
-        except TimeoutError:
-            raise OverloadedError("too many questions are waiting to be stored") from None
-        try:
-            yield
-        finally:
-            self._openings.release()
 
     async def _open(self, text: str, user_id: int, session_id: int | None) -> Question:
         async with self._database.transaction() as db:
