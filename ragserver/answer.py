@@ -1,10 +1,10 @@
 """The words of an answer: quoted from the passages that were found, each with the number of its source."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ragserver import markdown, tokens
-from ragserver.contract import Confidence
+from ragserver import markdown, pieces, tokens
+from ragserver.contract import Confidence, Utterance
 from ragserver.evidence import Scale
 from ragserver.store import Hit, Language
 
@@ -33,6 +33,23 @@ _OPENING: dict[tuple[Language, Confidence], str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Findings:
+    """What an answer is written from: the question as it was put, and what was found for it."""
+
+    question: str
+    history: Sequence[Utterance]
+    language: Language
+    confidence: Confidence
+    hits: Sequence[Hit]
+    scale: Scale
+
+
+# The answer stage of the pipeline: it yields the answer in pieces as they come to be, and is closed when nobody
+# waits for it any more.
+Write = Callable[[Findings], AsyncGenerator[str, None]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Unit:
     """A sentence, or a list, table or code block as a whole."""
 
@@ -49,6 +66,12 @@ class _Passage:
     heading: str
     units: tuple[_Unit, ...]
     quality: float
+
+
+async def write(found: Findings) -> AsyncGenerator[str, None]:
+    """Write the extractive answer, which is there at once."""
+    for piece in pieces.split(compose(found.language, found.confidence, found.hits, found.scale)):
+        yield piece
 
 
 def compose(language: Language, confidence: Confidence, hits: Sequence[Hit], scale: Scale) -> str:

@@ -12,10 +12,14 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
+from ragserver import answer, examples
+from ragserver.answer import Write
 from ragserver.config import Settings
 from ragserver.contract import ChatRequest, ChatResponse, Failure, Health
+from ragserver.negotiation import prefers_events
 from ragserver.pipeline import Pipeline, open_pipeline
 from ragserver.store import refuse_foreign_file
+from ragserver.streaming import EventStream
 
 _logger = logging.getLogger(__name__)
 _RETRY_AFTER_S: Final = "2"
@@ -46,12 +50,21 @@ async def authorise(request: Request) -> None:
         raise HTTPException(401, "A valid API key is needed.", headers={"WWW-Authenticate": "Bearer"})
 
 
+async def is_streamed(request: Request) -> bool:
+    """Tell whether the answer is to be sent while it is written."""
+    return prefers_events(",".join(request.headers.getlist("Accept")))
+
+
 PipelineDep = Annotated[Pipeline, Depends(get_pipeline)]
+StreamedDep = Annotated[bool, Depends(is_streamed)]
 
 
-async def chat(asked: ChatRequest, pipeline: PipelineDep) -> ChatResponse:
-    """Answer a question from the documents, with the passages that the answer cites."""
-    return pipeline.ask(asked.question, asked.chat_history or ())  # a few milliseconds, so it stays in the loop
+async def chat(asked: ChatRequest, pipeline: PipelineDep, streamed: StreamedDep) -> ChatResponse | EventStream:
+    """Answer a question from the documents, with the passages that the answer cites; on request as a stream."""
+    # Finding the passages takes a few milliseconds, so it stays in the loop.
+    if streamed:
+        return await EventStream.begin(pipeline.stream(asked.question, asked.chat_history or ()))
+    return await pipeline.ask(asked.question, asked.chat_history or ())
 
 
 async def health(request: Request, response: Response) -> Health:
@@ -63,11 +76,11 @@ async def health(request: Request, response: Response) -> Health:
     return Health(status="failed" if opening.done() else "indexing")
 
 
-def create_app(settings: Settings) -> FastAPI:
+def create_app(settings: Settings, write: Write = answer.write) -> FastAPI:
     """Return the ASGI application; its index is opened, and built where needed, once it is started."""
     app = FastAPI(
         title="Reference RAG server",
-        lifespan=_lifespan(settings),
+        lifespan=_lifespan(settings, write),
         redirect_slashes=False,
         exception_handlers={
             StarletteHTTPException: _http_failure,
@@ -75,17 +88,19 @@ def create_app(settings: Settings) -> FastAPI:
             Exception: _bug,
         },
     )
-    failures: dict[int | str, dict[str, Any]] = {status: {"model": Failure} for status in (401, 422, 503)}
-    app.post("/api/v1/chat", dependencies=[Depends(authorise)], responses=failures)(chat)
+    responses: dict[int | str, dict[str, Any]] = {200: examples.answered()}
+    responses |= {status: {"model": Failure} for status in (401, 422, 503)}
+    dependencies = [Depends(authorise)]
+    app.post("/api/v1/chat", response_model=ChatResponse, dependencies=dependencies, responses=responses)(chat)
     app.get("/health", responses={503: {"model": Health}})(health)
     return app
 
 
-def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def _lifespan(settings: Settings, write: Write) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         refuse_foreign_file(settings.rag_db)  # fails the start, where building it fails only the health
-        opening = asyncio.create_task(asyncio.to_thread(open_pipeline, settings))
+        opening = asyncio.create_task(asyncio.to_thread(open_pipeline, settings, write))
         opening.add_done_callback(_report)
         yield State(settings=settings, opening=opening)
         with suppress(Exception):  # reported when it happened

@@ -1,5 +1,6 @@
 """The `ragserver` command."""
 
+import asyncio
 import signal
 import sys
 from pathlib import Path
@@ -55,7 +56,7 @@ def index(docs: DocsOption = None) -> None:
 def ask(question: str, docs: DocsOption = None) -> None:
     """Answer one question and print the sources."""
     pipeline = _pipeline(_settings(rag_docs_dir=docs))
-    answered = pipeline.ask(question)
+    answered = asyncio.run(pipeline.ask(question))
     typer.echo(answered.answer)
     for number, source in enumerate(answered.sources, start=1):
         typer.echo(f"[{number}] {source.score:.2f} {source.document}: {source.heading}")

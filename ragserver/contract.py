@@ -47,7 +47,10 @@ class Metadata(BaseModel):
     confidence: Confidence = Field(
         description="high: an answer, low: the closest passages, none: not in the documents."
     )
-    timings: dict[str, float] = Field(examples=[{"retrieve": 1.2, "total": 2.0}], description="Milliseconds a stage.")
+    timings: dict[str, float] = Field(
+        examples=[{"retrieve": 1.2, "total": 2.0}],
+        description="Milliseconds a stage; in a stream `answer` and `total` hold the time of sending too.",
+    )
 
 
 class ChatResponse(BaseModel):
@@ -57,6 +60,21 @@ class ChatResponse(BaseModel):
     answer: str
     sources: list[Source]
     metadata: Metadata
+
+
+class Delta(BaseModel):
+    """A piece of an answer; all of them, one after the other, are the answer."""
+
+    text: str
+
+
+Event = Delta | ChatResponse  # of an answer that is being written; the last one is the answer as a whole
+
+
+class BrokenOff(BaseModel):
+    """The end of a stream whose answer has none."""
+
+    error: str
 
 
 class Failure(BaseModel):

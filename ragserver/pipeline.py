@@ -1,14 +1,15 @@
 """From a question to an answer: retrieve, rank, filter, answer."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field, replace
 
-from ragserver import answer, greeting, question, tokens
+from ragserver import answer, greeting, pieces, question, tokens
+from ragserver.answer import Findings, Write
 from ragserver.config import Settings
-from ragserver.contract import ChatResponse, Confidence, Metadata, Source, Utterance
+from ragserver.contract import ChatResponse, Confidence, Delta, Event, Metadata, Mode, Source, Utterance
 from ragserver.evidence import Scale
 from ragserver.question import Concept, Question
 from ragserver.store import Hit, Store, open_index
@@ -31,12 +32,23 @@ class _Clock:
         self.timings[stage] = round((time.perf_counter() - start) * 1000, 2)
 
 
-class Pipeline:
-    """Answers questions from one index."""
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """An answer of which everything is known but its words."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
+    words: AsyncGenerator[str, None]
+    sources: list[Source]
+    mode: Mode
+    confidence: Confidence
+
+
+class Pipeline:
+    """Answers questions from one index; `write` finds the words."""
+
+    def __init__(self, store: Store, settings: Settings, write: Write = answer.write) -> None:
         self._store = store
         self._settings = settings
+        self._write = write
 
     @property
     def chunks(self) -> int:
@@ -52,27 +64,39 @@ class Pipeline:
         """Close the index."""
         self._store.close()
 
-    def ask(self, text: str, history: Sequence[Utterance] = ()) -> ChatResponse:
+    async def ask(self, text: str, history: Sequence[Utterance] = ()) -> ChatResponse:
         """Answer a question; `history` is what was said before it, oldest first."""
-        if reply := greeting.reply(text):
-            return ChatResponse(
-                answer=reply, sources=[], metadata=Metadata(mode="greeting", confidence="high", timings={})
-            )
+        (whole,) = [event async for event in self.stream(text, history) if isinstance(event, ChatResponse)]
+        return whole
+
+    async def stream(self, text: str, history: Sequence[Utterance] = ()) -> AsyncGenerator[Event, None]:
+        """Answer a question like `ask`: first its pieces as they are written, at last the whole."""
         clock = _Clock()
+        said: list[str] = []
         with clock.lap("total"):
-            with clock.lap("analyse"):
-                asked = question.parse(text, history)
-            with clock.lap("retrieve"):
-                hits = self._retrieve(asked)
-            with clock.lap("filter"):
-                scale = Scale.of(asked.concepts + asked.context, self._store)
-                evidence = scale.evidence([hit.tokens for hit in hits[:_JUDGED]])
-                confidence = self._confidence(evidence)
-            with clock.lap("answer"):
-                kept = [] if confidence == "none" else hits[: self._settings.rag_top_k]
-                said = answer.compose(asked.language, confidence, kept, scale)
-        metadata = Metadata(mode="extractive", confidence=confidence, timings=clock.timings)
-        return ChatResponse(answer=said, sources=[_source(hit, evidence) for hit in kept], metadata=metadata)
+            draft = self._draft(text, history, clock)
+            async with aclosing(draft.words):
+                with clock.lap("answer"):
+                    async for piece in draft.words:
+                        said.append(piece)
+                        yield Delta(text=piece)
+        metadata = Metadata(mode=draft.mode, confidence=draft.confidence, timings=clock.timings)
+        yield ChatResponse(answer="".join(said), sources=draft.sources, metadata=metadata)
+
+    def _draft(self, text: str, history: Sequence[Utterance], clock: _Clock) -> _Draft:
+        if reply := greeting.reply(text):
+            return _Draft(_spoken(reply), [], "greeting", "high")
+        with clock.lap("analyse"):
+            asked = question.parse(text, history)
+        with clock.lap("retrieve"):
+            hits = self._retrieve(asked)
+        with clock.lap("filter"):
+            scale = Scale.of(asked.concepts + asked.context, self._store)
+            evidence = scale.evidence([hit.tokens for hit in hits[:_JUDGED]])
+            confidence = self._confidence(evidence)
+            kept = [] if confidence == "none" else hits[: self._settings.rag_top_k]
+        found = Findings(text, history, asked.language, confidence, kept, scale)
+        return _Draft(self._write(found), [_source(hit, evidence) for hit in kept], "extractive", confidence)
 
     def _retrieve(self, asked: Question) -> list[Hit]:
         """Return the best chunk of each section, scored from 0 to 1 against the best of all."""
@@ -96,7 +120,7 @@ class Pipeline:
         return "low" if evidence >= self._settings.rag_min_evidence else "none"
 
 
-def open_pipeline(settings: Settings) -> Pipeline:
+def open_pipeline(settings: Settings, write: Write = answer.write) -> Pipeline:
     """Return a pipeline over the documents of the settings, after building their index where it is not there yet.
 
     Raises:
@@ -104,7 +128,12 @@ def open_pipeline(settings: Settings) -> Pipeline:
         OSError: the index cannot be written.
     """
     store = open_index(settings.rag_db, settings.rag_docs_dir, settings.rag_chunk_chars)
-    return Pipeline(store, settings)
+    return Pipeline(store, settings, write)
+
+
+async def _spoken(reply: str) -> AsyncGenerator[str, None]:
+    for piece in pieces.split(reply):
+        yield piece
 
 
 def _tokens(concepts: Iterable[Concept]) -> set[str]:

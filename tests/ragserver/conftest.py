@@ -13,6 +13,8 @@ import pytest
 import pytest_asyncio
 import uvicorn
 
+from ragserver import answer
+from ragserver.answer import Write
 from ragserver.app import create_app
 from ragserver.config import Settings
 
@@ -22,12 +24,12 @@ Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
 
 
 @asynccontextmanager
-async def _serving(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def _serving(settings: Settings, write: Write = answer.write) -> AsyncIterator[httpx.AsyncClient]:
     # With its protocol named, asyncio sets TCP_NODELAY; without, each answer waits 40 ms for a delayed ACK.
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.bind(("127.0.0.1", 0))
         address = listener.getsockname()
-        config = uvicorn.Config(create_app(settings), log_config=None, lifespan="on")
+        config = uvicorn.Config(create_app(settings, write), log_config=None, lifespan="on")
         config.load()
         server = uvicorn.Server(config)
         # What `serve` does, without its loop that ticks ten times a second and its signal handlers.
@@ -53,9 +55,9 @@ def serve(tmp_path: Path) -> Serve:
     """Start a server with these settings, ready to answer; its index is the test's own."""
 
     @asynccontextmanager
-    async def start(**settings: object) -> AsyncIterator[httpx.AsyncClient]:
+    async def start(write: Write = answer.write, **settings: object) -> AsyncIterator[httpx.AsyncClient]:
         chosen: dict[str, Any] = {"rag_db": tmp_path / "index.db", **settings}
-        async with _serving(Settings(**chosen)) as client:
+        async with _serving(Settings(**chosen), write) as client:
             await ready(client)
             yield client
 
