@@ -4,23 +4,27 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Query, Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.security import OAuth2PasswordBearer
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.requests import HTTPConnection
 
 from app.core.database import Database
-from app.core.errors import NotAuthenticatedError
-from app.core.limits import MAX_CURSOR_CHARS
+from app.core.errors import FieldProblem, InvalidRequestError, NotAuthenticatedError
+from app.core.limits import MAX_CURSOR_CHARS, MAX_KEY_CHARS
 from app.core.pagination import Cursor, PageRequest
+from app.core.queues import PlacesByUser
 from app.core.tokens import TokenKind, TokenSigner
 from app.models import User
 from app.repositories.bookmarks import BookmarkRepository
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
+from app.repositories.turns import TurnRepository
 from app.repositories.users import UserRepository
 from app.schemas.base import PageLimit
+from app.schemas.chat import ChatCreate
 from app.services.auth import AuthService
-from app.services.chat import ChatService
+from app.services.chat import ChatService, Question
 
 # Swagger UI's Authorize button posts its form there.
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token/", auto_error=False, scheme_name="JWT")
@@ -34,9 +38,12 @@ class Services:
     tokens: TokenSigner
     auth: AuthService
     chat: ChatService
+    origins: frozenset[str]
+    """Of the front ends on other origins than ours."""
+    sockets: PlacesByUser
 
 
-async def get_services(request: Request) -> Services:
+async def get_services(request: HTTPConnection) -> Services:
     """What the lifespan built."""
     services: Services = request.state.services
     return services
@@ -59,7 +66,7 @@ async def get_caller_id(request: Request, token: Annotated[str | None, Depends(b
     """The user id of the access token; the database is not asked."""
     if token is None or len(request.headers.getlist("authorization")) != 1:
         raise NotAuthenticatedError("no bearer token")
-    return services.tokens.verify(token, TokenKind.ACCESS)
+    return services.tokens.verify(token, TokenKind.ACCESS).user_id
 
 
 CallerId = Annotated[int, Depends(get_caller_id)]
@@ -106,6 +113,11 @@ async def get_bookmarks(db: TransactionDep) -> BookmarkRepository:
     return BookmarkRepository(db)
 
 
+async def get_turns(db: TransactionDep) -> TurnRepository:
+    """Turns, in the request's transaction."""
+    return TurnRepository(db)
+
+
 async def get_auth(services: ServicesDep) -> AuthService:
     """Sign-in."""
     return services.auth
@@ -119,6 +131,7 @@ async def get_chat(services: ServicesDep) -> ChatService:
 SessionsDep = Annotated[ChatSessionRepository, Depends(get_sessions)]
 MessagesDep = Annotated[MessageRepository, Depends(get_messages)]
 BookmarksDep = Annotated[BookmarkRepository, Depends(get_bookmarks)]
+TurnsDep = Annotated[TurnRepository, Depends(get_turns)]
 AuthDep = Annotated[AuthService, Depends(get_auth)]
 ChatDep = Annotated[ChatService, Depends(get_chat)]
 
@@ -129,3 +142,63 @@ async def get_language(request: Request) -> str:
 
 
 Language = Annotated[str, Depends(get_language)]
+
+
+async def get_idempotency_key(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            min_length=1,
+            max_length=MAX_KEY_CHARS,
+            pattern="^[!-~]+$",
+            description="A name of your choice for this request, such as a UUID, kept for 24 hours: sent again with "
+            "it, the same request is never a second question.",
+            examples=["7c0e1c0a-6c1b-4b7e-9a52-1d2f3a4b5c6d"],
+        ),
+    ] = None,
+) -> str | None:
+    """The request's idempotency key."""
+    if len(request.headers.getlist("idempotency-key")) > 1:
+        raise InvalidRequestError([FieldProblem("Idempotency-Key", "is there more than once")])
+    return key
+
+
+IdempotencyKey = Annotated[str | None, Depends(get_idempotency_key)]
+
+
+async def get_question(body: ChatCreate, caller_id: CallerId, key: IdempotencyKey) -> Question:
+    """The caller's question."""
+    return Question(body.message, caller_id, body.session_id, key)
+
+
+QuestionDep = Annotated[Question, Depends(get_question)]
+
+
+async def prefers_async(
+    prefer: Annotated[
+        str, Header(description="`respond-async`: answer 202 once the question is stored.", examples=[""])
+    ] = "",
+) -> bool:
+    """Whether the client would rather not wait for the answer (RFC 7240)."""
+    return any(part.partition(";")[0].strip().lower() == "respond-async" for part in prefer.split(","))
+
+
+PrefersAsync = Annotated[bool, Depends(prefers_async)]
+
+
+async def get_last_event_id(
+    request: Request,
+    last_event_id: Annotated[
+        str | None,
+        Header(alias="Last-Event-ID", description="The `id` of the last event you have; the stream goes on behind it."),
+    ] = None,
+) -> str | None:
+    """Where a stream broke off for the client."""
+    if len(request.headers.getlist("last-event-id")) > 1:
+        raise InvalidRequestError([FieldProblem("Last-Event-ID", "is there more than once")])
+    return last_event_id
+
+
+LastEventId = Annotated[str | None, Depends(get_last_event_id)]

@@ -1,7 +1,7 @@
 """Every failure becomes the one error envelope."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -64,16 +64,23 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def envelope(request: Request, error: AppError, headers: Mapping[str, str] | None = None) -> Response:
     """The response for a failure, in the client's language."""
-    body = ErrorRead(
-        error=error.text.for_language(request.headers.get("accept-language", "")),
-        code=error.code,
-        request_id=getattr(request.state, "request_id", ""),
-        retryable=error.retryable,
-        session_id=error.session_id,
-        fields=getattr(error, "problems", None) or None,
-    )
+    language = request.headers.get("accept-language", "")
+    body = error_read(error, language, getattr(request.state, "request_id", ""))
     content = body.model_dump_json(exclude_none=True)
     return Response(content, error.status, {**error.headers, **(headers or {})}, media_type="application/json")
+
+
+def error_read(error: AppError, language: str, request_id: str) -> ErrorRead:
+    """The envelope for a failure."""
+    return ErrorRead(
+        error=error.text.for_language(language),
+        code=error.code,
+        request_id=request_id,
+        retryable=error.retryable,
+        session_id=error.session_id,
+        turn_id=error.turn_id,
+        fields=getattr(error, "problems", None) or None,
+    )
 
 
 def _from_validation(request: Request, exc: RequestValidationError) -> AppError:
@@ -81,7 +88,11 @@ def _from_validation(request: Request, exc: RequestValidationError) -> AppError:
         return UnsupportedMediaTypeError()
     if isinstance(exc.body, UnreadableBody):
         return InvalidRequestError([FieldProblem("body", _printable(exc.body.reason))])
-    problems = exc.errors()
+    return invalid_request(exc.errors())
+
+
+def invalid_request(problems: Sequence[Mapping[str, Any]]) -> InvalidRequestError:
+    """The error for pydantic's list of what is wrong with a request."""
     text = TEXT_BY_PROBLEM.get(problems[0]["type"])
     if problems[0]["type"] == "blank" and problems[0]["loc"][-1] == "message":
         text = texts.message_blank

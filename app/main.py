@@ -15,6 +15,7 @@ from app import __version__
 from app.core.database import Database
 from app.core.logging import configure_logging
 from app.core.passwords import PasswordHasher
+from app.core.queues import PlacesByUser
 from app.core.settings import Settings, SettingsError, load_settings
 from app.core.tokens import TokenSigner
 from app.dependencies import Services
@@ -26,10 +27,15 @@ from app.middleware import (
     SecurityHeadersMiddleware,
     SlashMiddleware,
 )
-from app.routers import auth, bookmarks, chat, docs, health, sessions
+from app.routers import auth, bookmarks, chat, chat_ws, docs, health, sessions, turns
+from app.routers.event_stream import STREAM_HEADER
 from app.services.auth import AuthService
-from app.services.chat import ChatService, HistoryLimits
+from app.services.chat import ChatService
+from app.services.history import HistoryLimits
 from app.services.rag_client import RagClient
+from app.services.turn_follower import TurnFollower
+from app.services.turn_keeper import TurnKeeper
+from app.services.turn_runner import TurnRunner
 
 DESCRIPTION = """
 Ask questions, keep the conversation. Sign in with **Authorize**, then try *Ask a question*.
@@ -62,8 +68,8 @@ def create_app(settings: Settings) -> FastAPI:
         separate_input_output_schemas=False,
     )
     add_error_handlers(app)
-    for router in (auth.router, chat.router, sessions.router, bookmarks.router, health.router, docs.router):
-        app.include_router(router)
+    for module in (auth, chat, chat_ws, turns, sessions, bookmarks, health, docs):
+        app.include_router(module.router)
     app.mount(docs.ASSETS_URL, docs.assets())
     return app
 
@@ -73,8 +79,8 @@ def _middleware(settings: Settings) -> list[Middleware]:
         CORSMiddleware,
         allow_origins=list(settings.cors_origins),
         allow_methods=["GET", "POST", "PATCH", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=["X-Request-ID"],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "X-Request-ID"],
+        expose_headers=["Idempotent-Replayed", "Location", "Retry-After", "X-Request-ID", STREAM_HEADER],
         max_age=3600,
     )
     return [
@@ -94,12 +100,19 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
         database = Database(settings.database_url.get_secret_value(), pool_size=settings.database_pool_size)
         passwords = PasswordHasher()
         rag = build_rag_client(settings)
+        runner, follower = TurnRunner(database, rag, drain_seconds=settings.drain_seconds), TurnFollower(database)
+        keeper = TurnKeeper(database, runner, follower)
+        services = _services(settings, database, passwords, _chat(settings, database, runner, follower))
         # What start-up made stays for good: the collector need not walk it again and again (7 % of a chat's CPU).
         gc.collect()
         gc.freeze()
+        keeper.start()
         try:
-            yield {"services": _services(settings, database, passwords, rag)}
+            yield {"services": services}
         finally:
+            await services.chat.drain()
+            await runner.close()
+            await keeper.close()
             await rag.close()
             await database.close()
             passwords.close()
@@ -107,20 +120,26 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
     return lifespan
 
 
-def _services(settings: Settings, database: Database, passwords: PasswordHasher, rag: RagClient) -> Services:
+def _services(settings: Settings, database: Database, passwords: PasswordHasher, chat: ChatService) -> Services:
     tokens = TokenSigner(
         settings.jwt_secret_key.get_secret_value(),
         algorithm=settings.jwt_algorithm,
         access=timedelta(minutes=settings.access_token_minutes),
         refresh=timedelta(days=settings.refresh_token_days),
     )
-    limits = HistoryLimits(settings.rag_history_messages, settings.rag_history_chars)
     return Services(
         database=database,
         tokens=tokens,
         auth=AuthService(database, passwords, tokens),
-        chat=ChatService(database, rag, limits, openings=max(1, settings.database_pool_size - 2)),
+        chat=chat,
+        origins=frozenset(settings.cors_origins),
+        sockets=PlacesByUser(),
     )
+
+
+def _chat(settings: Settings, database: Database, runner: TurnRunner, follower: TurnFollower) -> ChatService:
+    limits = HistoryLimits(settings.rag_history_messages, settings.rag_history_chars)
+    return ChatService(database, runner, follower, limits, openings=max(1, settings.database_pool_size - 2))
 
 
 def build_rag_client(settings: Settings) -> RagClient:

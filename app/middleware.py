@@ -48,7 +48,7 @@ class RequestLogMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
@@ -59,6 +59,8 @@ class RequestLogMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            elif message["type"] == "websocket.close":
+                status = message["code"]
             await send(message)
 
         with bound_contextvars(request_id=request_id):
@@ -69,7 +71,7 @@ class RequestLogMiddleware:
                 took = 1000 * (time.perf_counter() - started)
                 # As it came, percent signs and all: decoded, a path could pass for another of our log lines.
                 path = scope["raw_path"].decode("latin-1")
-                access_logger.log(level, "%s %s %s %.1f ms", scope["method"], path, status, took)
+                access_logger.log(level, "%s %s %s %.1f ms", scope.get("method", "WEBSOCKET"), path, status, took)
 
 
 class SecurityHeadersMiddleware:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 from pydantic import SecretStr
 from sqlalchemy import event
 
@@ -15,11 +14,12 @@ from app.core.database import Database
 from app.core.settings import Settings
 from app.dependencies import Services
 from app.main import create_app
+from app.server import DrainingServer, server_config
 
 SECRET = "a secret that only the tests of this service use"
 
 
-class _Uvicorn(uvicorn.Server):
+class _Server(DrainingServer):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # Ctrl-C is pytest's
@@ -55,13 +55,19 @@ class LiveServer:
 
 
 def make_settings(**values: Any) -> Settings:  # noqa: ANN401 - each setting has a type of its own
-    defaults = {"environment": "test", "jwt_secret_key": SecretStr(SECRET), "rag_timeout_seconds": 1.0}
+    defaults = {
+        "environment": "test",
+        "jwt_secret_key": SecretStr(SECRET),
+        "rag_timeout_seconds": 1.0,
+        "port": 0,
+        "drain_seconds": 5,
+    }
     return Settings(_env_file=None, **{**defaults, **values})
 
 
 @asynccontextmanager
 async def running_server(settings: Settings) -> AsyncIterator[LiveServer]:
-    server = _Uvicorn(uvicorn.Config(create_app(settings), port=0, log_config=None, access_log=False, lifespan="on"))
+    server = _Server(server_config(create_app(settings), settings))
     task = asyncio.create_task(server.serve())
     while not server.started:
         if task.done():

@@ -7,7 +7,8 @@ from alembic.command import upgrade
 from sqlalchemy import text
 
 from app.models import Message, MessageRole
-from app.services.chat import HistoryLimits, history_of, title_of
+from app.services.chat import title_of
+from app.services.history import HistoryLimits, history_of
 from tests.conftest import SignedIn, alembic_config, count, deactivate, sign_up
 from tests.rag import GOOD, METADATA, SOURCES, FakeRag
 from tests.server import LiveServer, make_settings, running_server
@@ -138,7 +139,7 @@ class TestFlood:
     async def test_question_past_the_last_place_is_refused(
         self, alice: SignedIn, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.services.chat.MAX_WAITING", 3)
+        monkeypatch.setattr("app.services.chat.MAX_TURNS", 3)
         asking = [asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3"})) for _ in range(3)]
         await rag.until_waiting(3)
         refused = await alice.http.post(CHAT, json={"message": "one more"})

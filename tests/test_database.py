@@ -88,7 +88,7 @@ class TestMigrations:
         assert Message.__table__.c.role.type.enums == [role.value for role in MessageRole]  # type: ignore[attr-defined]
 
     def test_every_table_has_a_model(self) -> None:
-        assert set(Base.metadata.tables) == {"users", "chat_sessions", "chat_messages", "chat_bookmarks"}
+        assert set(Base.metadata.tables) == {"users", "chat_sessions", "chat_messages", "chat_bookmarks", "chat_turns"}
 
 
 class TestTransactions:
@@ -160,9 +160,24 @@ class TestAway:
         await connection.close()
         assert [response.status_code for response in await asyncio.gather(*asking)] == [200] * 8
 
-    async def test_question_whose_answer_cannot_be_stored_names_its_session(
-        self, fresh_database_url: str, rag: FakeRag
+    async def test_answer_is_stored_when_the_database_comes_back(self, fresh_database_url: str, rag: FakeRag) -> None:
+        await asyncio.to_thread(upgrade, alembic_config(fresh_database_url), "head")
+        settings = make_settings(database_url=fresh_database_url, runpod_rag_url=rag.url)
+        async with running_server(settings) as server:
+            user = await sign_up(server, "carol")
+            asking = asyncio.create_task(user.http.post("/api/v1/chatbot/chat/", json={"message": "slow:0.3"}))
+            await rag.until_waiting(1)
+            await run(server.database, "ALTER TABLE chat_messages RENAME TO hidden")
+            await asyncio.wait([asking], timeout=1)
+            await run(server.database, "ALTER TABLE hidden RENAME TO chat_messages")
+            assert (await asking).status_code == 200
+            await user.http.aclose()
+        assert len(rag.journal) == 1
+
+    async def test_question_whose_answer_cannot_be_stored_names_its_turn(
+        self, fresh_database_url: str, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("app.services.turn_endings.STORING_SECONDS", 0.2)
         await asyncio.to_thread(upgrade, alembic_config(fresh_database_url), "head")
         settings = make_settings(database_url=fresh_database_url, runpod_rag_url=rag.url)
         async with running_server(settings) as server:
@@ -173,7 +188,7 @@ class TestAway:
                 await db.execute(text("ALTER TABLE chat_messages RENAME TO hidden"))
             body = (await asking).json()
             await user.http.aclose()
-        assert (body["code"], body["session_id"]) == ("database_unavailable", 1)
+        assert (body["code"], body["session_id"], body["turn_id"]) == ("database_unavailable", 1, 1)
 
     async def test_sqlite_writers_do_not_queue_for_ever(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("app.core.database.POOL_WAIT_SECONDS", 0.1)

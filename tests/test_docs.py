@@ -44,9 +44,13 @@ class TestDocument:
         assert operation["description"]
         request = operation.get("requestBody", {}).get("content", {}).get("application/json")
         bodies = [request["schema"]] if request else []
+        if stream := operation["responses"].get("200", {}).get("content", {}).get("text/event-stream"):
+            assert stream["schema"]["$ref"].endswith("/StreamEvent")
+            assert stream["example"]
+            return
         bodies += [
             operation["responses"][status]["content"]["application/json"]["schema"]
-            for status in ("200", "201")
+            for status in ("200", "201", "202")
             if status in operation["responses"]
         ]
         assert bodies

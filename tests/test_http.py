@@ -10,7 +10,6 @@ import structlog
 
 from app.core.logging import configure_logging
 from app.core.texts import Text
-from app.services.chat import ChatService
 from tests.conftest import SignedIn
 from tests.rag import FakeRag
 from tests.server import LiveServer, make_settings, running_server
@@ -93,11 +92,13 @@ class TestCrash:
     async def test_bug_is_logged_once_and_leaks_nothing(
         self, alice: SignedIn, database_url: str, rag: FakeRag, caplog: pytest.LogCaptureFixture
     ) -> None:
-        settings = make_settings(database_url=database_url, cors_origins=SPA, rag_history_messages=5)
+        settings = make_settings(database_url=database_url, cors_origins=SPA)
         async with running_server(settings) as broken, broken.client(Authorization=f"Bearer {alice.token}") as http:
-            # A service with a hole where its limits should be stands for any bug.
-            object.__setattr__(broken.services, "chat", ChatService(broken.database, None, None, openings=1))  # type: ignore[arg-type]
+            # A service with a hole where its chat should be stands for any bug.
+            chat = broken.services.chat
+            object.__setattr__(broken.services, "chat", None)
             response = await http.post("/api/v1/chatbot/chat/", json={"message": "hi"}, headers={"Origin": SPA})
+            object.__setattr__(broken.services, "chat", chat)
         assert (response.status_code, response.json()["code"]) == (500, "internal_error")
         assert response.json()["error"] == "서버 내부 오류가 발생했습니다."
         assert response.headers["access-control-allow-origin"] == SPA

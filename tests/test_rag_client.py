@@ -1,13 +1,19 @@
 """The RAG client by itself: behind respx for what it sends, and its own transport against real sockets."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
 import respx
 
-from app.core.errors import RagNotConfiguredError, RagResetError, RagTimeoutError, RagUnavailableError
+from app.core.errors import (
+    RagNotConfiguredError,
+    RagResetError,
+    RagTimeoutError,
+    RagUnavailableError,
+)
 from app.services.rag_client import RagClient
 from app.services.rag_transport import AiohttpTransport
 from tests.rag import GOOD, METADATA, SOURCES, FakeRag
@@ -93,6 +99,24 @@ class TestTransport:
             with pytest.raises(httpx.TransportError) as caught:
                 await http.post(rag.url, json={"question": f"reset:{after}"})
         assert not isinstance(caught.value, httpx.ConnectError | httpx.ConnectTimeout)
+
+    async def test_kept_connection_that_breaks_never_looks_like_a_failed_connect(self, rag: FakeRag) -> None:
+        async with httpx.AsyncClient(transport=AiohttpTransport()) as http:
+            await http.post(rag.url, json={"question": "hi"})
+            with pytest.raises(httpx.TransportError) as caught:
+                await http.post(rag.url, json={"question": "reset:accept"})
+        assert rag.connections == 1
+        assert not isinstance(caught.value, httpx.ConnectError | httpx.ConnectTimeout)
+        assert len(rag.journal) == 2
+
+    async def test_server_that_takes_no_connection_is_a_connect_timeout(self) -> None:
+        with socket.socket() as full, socket.socket() as first:
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            first.connect(full.getsockname())
+            async with httpx.AsyncClient(transport=AiohttpTransport(), timeout=0.2) as http:
+                with pytest.raises(httpx.ConnectTimeout):
+                    await http.get(f"http://127.0.0.1:{full.getsockname()[1]}/")
 
     async def test_answers_keep_status_headers_and_bytes(self, rag: FakeRag) -> None:
         async with httpx.AsyncClient(transport=AiohttpTransport()) as http:

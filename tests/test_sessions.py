@@ -94,7 +94,9 @@ class TestList:
         with server.statements() as reading:
             await alice.http.get(f"{SESSIONS}{ids[0]}/")
         assert len([s for s, _ in listing if s.startswith("SELECT")]) == 2  # the user, the list
-        assert len([s for s, _ in reading if s.startswith("SELECT")]) == 3  # the user, the session, its messages
+        assert (
+            len([s for s, _ in reading if s.startswith("SELECT")]) == 4
+        )  # the user, the session, its running turn, its messages
 
     async def test_index_serves_the_order(self, server: LiveServer, alice: SignedIn) -> None:
         await add_sessions(server, alice, 300)

@@ -78,6 +78,11 @@ class Database:
         async with self.transaction(read_only=True) as db:
             await db.execute(text("SELECT version_num FROM alembic_version"))
 
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is SQLite, which one process serves alone."""
+        return self._is_sqlite
+
     async def close(self) -> None:
         """Close every connection of the pool."""
         await self._engine.dispose()

@@ -6,9 +6,12 @@ AppError
 ├── MethodNotAllowedError  405      ├── InternalError             500
 ├── BodyTooLargeError      413      └── RagError
 ├── UnsupportedMediaTypeError 415       ├── RagNotConfiguredError  503   ├── RagStatusError    502
-└── InvalidRequestError    422          ├── RagUnavailableError    503   ├── RagBadAnswerError 502
-                                        ├── RagTimeoutError        504   │   (NotJson, Shape, TooLarge, Redirect)
-                                        └── RagResetError          502   └── RagRefusedError   502
+├── InvalidRequestError    422          ├── RagUnavailableError    503   ├── RagBadAnswerError 502
+├── TurnInProgressError    409          ├── RagTimeoutError        504   │   (NotJson, Shape, TooLarge, Redirect)
+├── TurnStoppedError       409          └── RagResetError          502   └── RagRefusedError   502
+├── IdempotencyMismatchError 422
+├── TurnInterruptedError   503
+└── ShuttingDownError      503
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +38,8 @@ class AppError(Exception):
     headers: Mapping[str, str] = {}
     session_id: int | None = None
     """The session in which the question of a failed chat is stored, so that the client can go on in it."""
+    turn_id: int | None = None
+    """The turn that this is about, so that the client can look at it, join it or retry it."""
 
     def __init__(self, reason: str = "", *, text: Text | None = None) -> None:
         super().__init__(reason or self.code)
@@ -93,6 +98,37 @@ class OverloadedError(AppError):
     """More work is waiting than can be done in time; nothing of this request was accepted."""
 
     code, status, text, retryable = "overloaded", 503, texts.overloaded, True
+    headers: Mapping[str, str] = {"Retry-After": "1"}
+
+
+class TurnInProgressError(AppError):
+    """The session has a question that is being answered; `turn_id` names it."""
+
+    code, status, text, retryable = "turn_in_progress", 409, texts.turn_in_progress, True
+
+
+class TurnStoppedError(AppError):
+    """The turn was stopped before any of its answer was there."""
+
+    code, status, text, retryable = "turn_stopped", 409, texts.turn_stopped, True
+
+
+class IdempotencyMismatchError(AppError):
+    """The idempotency key was used for another request."""
+
+    code, status, text = "idempotency_mismatch", 422, texts.idempotency_mismatch
+
+
+class TurnInterruptedError(AppError):
+    """The process that worked on the turn is gone, and with it the end of the answer."""
+
+    code, status, text, retryable = "turn_interrupted", 503, texts.turn_interrupted, True
+
+
+class ShuttingDownError(AppError):
+    """This process is about to end and takes nothing new; another one will."""
+
+    code, status, text, retryable = "shutting_down", 503, texts.shutting_down, True
     headers: Mapping[str, str] = {"Retry-After": "1"}
 
 
@@ -160,3 +196,24 @@ class RagRefusedError(RagError):
     """The RAG server said `success: false`."""
 
     code, text = "rag_refused", texts.rag_refused
+
+
+# What a turn may end in, as its row names it.
+_ENDS: tuple[type[AppError], ...] = (
+    RagNotConfiguredError,
+    RagUnavailableError,
+    RagTimeoutError,
+    RagBadAnswerError,
+    RagRefusedError,
+    RagError,
+    DatabaseUnavailableError,
+    TurnInterruptedError,
+    TurnStoppedError,
+    ShuttingDownError,
+)
+_BY_CODE = {kind.code: kind for kind in _ENDS}
+
+
+def error_of(code: str) -> AppError:
+    """The error that a turn's stored code stands for."""
+    return _BY_CODE.get(code, InternalError)(code)

@@ -9,6 +9,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 OWN_ACCESS_LOG = ("uvicorn.access",)  # our middleware writes that line, with the request id
 THROUGH_ROOT = ("uvicorn", "uvicorn.error", "uvicorn.access")
+WEBSOCKET_LINE = '%s - "WebSocket %s"'  # with the URL's query, where somebody may have put a token
 TOO_TALKATIVE = ("httpx", "asyncio", "aiosqlite")  # a line a call, beside ours that says the same
 CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))} | {
     0x2028: "\\u2028",
@@ -27,8 +28,13 @@ def configure_logging(level: str, log_format: Literal["console", "json"]) -> Non
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = name not in OWN_ACCESS_LOG
+    logging.getLogger("uvicorn.error").addFilter(_is_not_websocket_line)
     for name in TOO_TALKATIVE:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _is_not_websocket_line(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(WEBSOCKET_LINE)
 
 
 def _enrich() -> list[Processor]:

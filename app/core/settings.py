@@ -57,6 +57,7 @@ class Settings(DatabaseSettings):
     runpod_chatbot_url: str | None = None
     rag_api_key: SecretStr | None = None
     rag_timeout_seconds: float = Field(default=60, gt=0, le=3600)
+    drain_seconds: float = Field(default=75, ge=0, le=3600)
     rag_history_messages: int = Field(default=20, ge=0, le=200)
     rag_history_chars: int = Field(default=16_000, ge=0, le=1_000_000)
 

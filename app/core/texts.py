@@ -33,6 +33,19 @@ database_unavailable = Text(
 )
 overloaded = Text("요청이 너무 많습니다. 잠시 후 다시 시도해 주세요.", "The service is busy. Please try again shortly.")
 
+turn_in_progress = Text(
+    "이전 질문에 답변하는 중입니다. 답변이 끝난 후 다시 시도해 주세요.",
+    "The previous question is still being answered. Please wait for its answer.",
+)
+turn_stopped = Text("답변이 중지되었습니다.", "The answer was stopped.")
+turn_interrupted = Text("답변이 중단되었습니다. 다시 시도해 주세요.", "The answer was interrupted. Please try again.")
+idempotency_mismatch = Text(
+    "같은 Idempotency-Key가 다른 요청에 사용되었습니다.", "This Idempotency-Key was used for another request."
+)
+shutting_down = Text(
+    "서버가 종료되는 중입니다. 잠시 후 다시 시도해 주세요.", "The server is shutting down. Please try again shortly."
+)
+
 rag_unavailable = Text("RAG 서버에 연결할 수 없습니다.", "The RAG server cannot be reached.")
 rag_not_configured = Text("RAG 서버가 설정되지 않았습니다.", "No RAG server is configured.")
 rag_timeout = Text("RAG 서버의 응답 시간이 초과되었습니다.", "The RAG server took too long to answer.")

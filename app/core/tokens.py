@@ -62,8 +62,8 @@ class TokenSigner:
         claims = TokenClaims(sub=str(user_id), type=kind.value, iat=now, exp=now + self.lifetime_seconds(kind))
         return str(jwt.encode(claims.model_dump(), self._key, algorithm=self._algorithm))
 
-    def verify(self, token: str, kind: TokenKind) -> int:
-        """The id of the user whom the token was issued to.
+    def verify(self, token: str, kind: TokenKind) -> TokenClaims:
+        """What the token says: whom it was issued to, and until when it counts.
 
         Raises:
             NotAuthenticatedError: forged, expired, of another kind, or not a token at all.
@@ -71,7 +71,7 @@ class TokenSigner:
         claims = self._claims(token)
         if claims.type != kind or claims.iat > time.time() + CLOCK_SKEW_SECONDS or claims.user_id > MAX_ID:
             raise NotAuthenticatedError("the token is of another kind, from the future, or nobody's")
-        return claims.user_id
+        return claims
 
     def _claims(self, token: str) -> TokenClaims:
         # Ours all begin alike. Another header asks for something (`crit`, `kid`, `jku`), or is made to hurt its reader.

@@ -1,9 +1,10 @@
 """What every table shares: the declarative base, ids, and times on the database's clock."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, MetaData
+from sqlalchemy import BigInteger, DateTime, Dialect, Enum, Integer, MetaData, literal_column
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -46,6 +47,38 @@ def _utcnow(_element: utcnow, _compiler: SQLCompiler, **_options: Any) -> str:  
 def _utcnow_sqlite(_element: utcnow, _compiler: SQLCompiler, **_options: Any) -> str:  # noqa: ANN401 - likewise
     # The text form in which SQLAlchemy stores times there; SQLite's clock gives milliseconds.
     return "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+
+
+class utc_after(FunctionElement[datetime]):  # noqa: N801 - likewise
+    """So many seconds from now on the database's clock: from now, not from a transaction's start that had to wait."""
+
+    type = UtcDateTime()
+    inherit_cache = True
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(literal_column(str(int(seconds))))
+
+
+@compiles(utc_after)
+def _utc_after(element: utc_after, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's hook
+    return f"clock_timestamp() + {compiler.process(element.clauses, **options)} * interval '1 second'"
+
+
+@compiles(utc_after, "sqlite")
+def _utc_after_sqlite(element: utc_after, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - likewise
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', {compiler.process(element.clauses, **options)} || ' seconds')"
+
+
+def by_value(kind: type[StrEnum], *, name: str, length: int) -> Enum:
+    """A text column for an enum, that holds its values and refuses all else."""
+    return Enum(
+        kind,
+        native_enum=False,
+        length=length,
+        values_callable=lambda members: [member.value for member in members],
+        create_constraint=True,
+        name=name,
+    )
 
 
 # SQLite numbers rows by itself only where the primary key is its INTEGER.

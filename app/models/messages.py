@@ -3,10 +3,10 @@
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, Enum, ForeignKey, Index, Text
+from sqlalchemy import JSON, ForeignKey, Index, Text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, BigId, CreatedAt, PrimaryKey
+from app.models.base import Base, BigId, CreatedAt, PrimaryKey, by_value
 
 
 class MessageRole(StrEnum):
@@ -14,10 +14,6 @@ class MessageRole(StrEnum):
 
     USER = "user"
     ASSISTANT = "assistant"
-
-
-def _values(roles: type[MessageRole]) -> list[str]:
-    return [role.value for role in roles]
 
 
 class Message(Base):
@@ -28,9 +24,7 @@ class Message(Base):
 
     id: Mapped[PrimaryKey]
     session_id: Mapped[int] = mapped_column(BigId, ForeignKey("chat_sessions.id", ondelete="CASCADE"))
-    role: Mapped[MessageRole] = mapped_column(
-        Enum(MessageRole, native_enum=False, length=10, values_callable=_values, create_constraint=True, name="role")
-    )
+    role: Mapped[MessageRole] = mapped_column(by_value(MessageRole, name="role", length=10))
     content: Mapped[str] = mapped_column(Text)
     sources: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
     # `metadata` is taken on every declarative class, by the tables' own.

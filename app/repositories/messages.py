@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Table, bindparam, insert, select
+from sqlalchemy import Table, and_, bindparam, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models import ChatSession, Message, MessageRole
@@ -47,6 +47,36 @@ class MessageRepository:
     ) -> int:
         """Store what the RAG server answered; returns the message's id."""
         return await self._add(session_id, MessageRole.ASSISTANT, content, sources, details)
+
+    async def replace_answer(
+        self, message_id: int, content: str, *, sources: list[dict[str, Any]], details: dict[str, Any]
+    ) -> None:
+        """Put another answer in the place of one that was stopped."""
+        values = {"content": content, "sources": sources, "metadata": details}
+        await self._db.execute(update(_TABLE).where(_TABLE.c.id == message_id).values(values))
+
+    async def move_behind(self, message_id: int, question_id: int) -> None:
+        """Give a late answer its question's time when more was said since: a conversation is read in this order."""
+        asked_at = select(_TABLE.c.created_at).where(_TABLE.c.id == question_id).scalar_subquery()
+        later = _TABLE.alias()
+        said_since = exists().where(
+            later.c.session_id == _TABLE.c.session_id, later.c.id > question_id, later.c.id != message_id
+        )
+        statement = update(_TABLE).where(_TABLE.c.id == message_id, said_since)
+        await self._db.execute(statement.values(created_at=asked_at))
+
+    async def list_before(self, question_id: int, *, limit: int) -> Sequence[tuple[MessageRole, str]]:
+        """Role and content of the messages before a question of the same session, oldest first."""
+        asked = _TABLE.alias()
+        position, asked_position = tuple_(_TABLE.c.created_at, _TABLE.c.id), tuple_(asked.c.created_at, asked.c.id)
+        rows = await self._db.execute(
+            select(_TABLE.c.role, _TABLE.c.content)
+            .join(asked, and_(asked.c.session_id == _TABLE.c.session_id, asked.c.id == question_id))
+            .where(position < asked_position)
+            .order_by(_TABLE.c.created_at.desc(), _TABLE.c.id.desc())
+            .limit(limit)
+        )
+        return [(role, content) for role, content in reversed(rows.all())]
 
     async def _add(
         self, session_id: int, role: MessageRole, content: str, sources: list[dict[str, Any]], details: dict[str, Any]

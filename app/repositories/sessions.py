@@ -6,8 +6,10 @@ from functools import cache
 from typing import NamedTuple, cast
 
 from sqlalchemy import ColumnElement, Select, Table, and_, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.errors import NotAuthenticatedError
 from app.core.pagination import Cursor, Page, PageRequest
 from app.models import ChatSession, Message, MessageRole, User
 from app.models.base import UtcDateTime, utcnow
@@ -71,8 +73,15 @@ class ChatSessionRepository:
         return Page.cut(summaries, page, lambda summary: Cursor(summary.updated_at, summary.id))
 
     async def add(self, user_id: int, title: str) -> int:
-        """Start a session; returns its id."""
-        return int((await self._db.execute(_INSERT, {"user_id": user_id, "title": title})).scalar_one())
+        """Start a session; returns its id.
+
+        Raises:
+            NotAuthenticatedError: the user was deleted meanwhile.
+        """
+        try:
+            return int((await self._db.execute(_INSERT, {"user_id": user_id, "title": title})).scalar_one())
+        except IntegrityError as exc:
+            raise NotAuthenticatedError("the user is gone") from exc
 
     async def touch(self, session_id: int, *, user_id: int) -> bool:
         """Move the session to the top of its owner's list and hold it until the transaction ends.

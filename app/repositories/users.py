@@ -1,5 +1,7 @@
 """SQL on the users table."""
 
+from collections.abc import Collection
+
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +25,10 @@ class UserRepository:
     async def get_by_username(self, username: str) -> User | None:
         """The user with this name; capitals matter."""
         return await self._db.scalar(select(User).where(User.username == normal_username(username)))
+
+    async def list_active(self, user_ids: Collection[int]) -> set[int]:
+        """Those of the users who exist and are active."""
+        return set(await self._db.scalars(select(User.id).where(User.id.in_(user_ids), User.is_active)))
 
     async def add(self, user: User) -> User:
         """Store a new user.

@@ -5,7 +5,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from app.core.errors import DatabaseUnavailableError
+from app.core.errors import DatabaseUnavailableError, ShuttingDownError
 from app.dependencies import ServicesDep
 from app.schemas.errors import errors
 
@@ -24,11 +24,13 @@ async def live() -> HealthRead:
     return HealthRead()
 
 
-@router.get("/ready", summary="Can it take requests", responses=errors(DatabaseUnavailableError))
+@router.get("/ready", summary="Can it take requests", responses=errors(DatabaseUnavailableError, ShuttingDownError))
 async def ready(services: ServicesDep) -> HealthRead:
-    """Answers 200 when the database is there and migrated; a failure means: send requests elsewhere.
+    """Answers 200 when the database is there and migrated, until the process is told to stop.
 
     The RAG server is not asked: without it, conversations can still be read.
     """
+    if services.chat.is_draining:
+        raise ShuttingDownError
     await services.database.check()
     return HealthRead()

@@ -13,8 +13,9 @@ from app.core.errors import (
     NotFoundError,
     UnsupportedMediaTypeError,
 )
-from app.dependencies import CurrentUser, Language, MessagesDep, PageDep, SessionsDep
+from app.dependencies import CurrentUser, Language, MessagesDep, PageDep, SessionsDep, TurnsDep
 from app.routers.json_route import JsonRoute
+from app.routers.turn_read import turn_read
 from app.schemas.base import Done, PageOf, PathId, Success
 from app.schemas.errors import errors
 from app.schemas.sessions import MessageRead, SessionDetailRead, SessionRead, SessionSummaryRead, SessionUpdate
@@ -37,18 +38,21 @@ async def list_sessions(user: CurrentUser, sessions: SessionsDep, page: PageDep)
 
 @router.get("/{session_id}/", summary="Read a session", responses=errors(NotFoundError))
 async def read_session(
-    session_id: PathId, user: CurrentUser, sessions: SessionsDep, messages: MessagesDep
+    session_id: PathId, user: CurrentUser, sessions: SessionsDep, messages: MessagesDep, turns: TurnsDep
 ) -> Success[SessionDetailRead]:
     """The whole conversation, oldest message first."""
     session = await sessions.get(session_id, user_id=user.id)
     if session is None:
         raise NotFoundError
+    # The turn first: should it end in between, its answer is among the messages.
+    running = await turns.get_running(session_id)
     rows = await messages.list_for(session_id)
     detail = SessionDetailRead(
         id=session.id,
         title=session.title,
         messages=[MessageRead.model_construct(None, **row._asdict()) for row in rows],
         message_count=len(rows),
+        active_turn=turn_read(running) if running else None,
         created_at=session.created_at,
         updated_at=session.updated_at,
     )

@@ -29,6 +29,9 @@ class ErrorRead(ResponseModel):
     session_id: int | None = Field(
         default=None, description="Where the question of a failed chat is stored.", examples=[123]
     )
+    turn_id: int | None = Field(
+        default=None, description="The turn that this is about: look at it, join it or retry it.", examples=[5]
+    )
     fields: list[FieldProblemRead] | None = Field(default=None, description="With `invalid_request`: what is wrong.")
 
 

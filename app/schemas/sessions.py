@@ -8,6 +8,7 @@ from pydantic import Field
 from app.core.limits import MAX_TITLE_CHARS
 from app.schemas.base import RequestModel, ResponseModel, Visible
 from app.schemas.sources import SOURCES_DESCRIPTION
+from app.schemas.turns import TurnRead
 
 CREATED = "2025-12-01T10:00:00Z"
 UPDATED = "2025-12-01T17:30:00Z"
@@ -59,6 +60,7 @@ class SessionDetailRead(SessionRead):
 
     messages: list[MessageRead]
     message_count: int = Field(description="Questions and answers together.", examples=[15])
+    active_turn: TurnRead | None = Field(description="The turn that runs in this session; join its stream.")
 
 
 class SessionUpdate(RequestModel):

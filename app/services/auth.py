@@ -52,7 +52,7 @@ class AuthService:
         Raises:
             NotAuthenticatedError: the token is not a refresh token of ours, or its user may not sign in any more.
         """
-        user_id = self._tokens.verify(refresh_token, TokenKind.REFRESH)
+        user_id = self._tokens.verify(refresh_token, TokenKind.REFRESH).user_id
         async with self._database.transaction(read_only=True) as db:
             user = await UserRepository(db).get(user_id)
         if user is None or not user.is_active:

@@ -44,7 +44,8 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 headers=request.headers.multi_items(),
                 data=await request.aread() or None,
                 allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(sock_connect=timeout.get("connect"), sock_read=timeout.get("read")),
+                # `connect` holds for name, socket and TLS together; `sock_connect` would wait for a silent name server.
+                timeout=aiohttp.ClientTimeout(connect=timeout.get("connect"), sock_read=timeout.get("read")),
             )
         return httpx.Response(
             response.status, headers=response.raw_headers, stream=_AiohttpStream(response, request), request=request

@@ -1,0 +1,63 @@
+"""Work that no request waits for: tasks that are not lost, not silent, and ended with the process."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from app.core.errors import DatabaseUnavailableError
+
+logger = logging.getLogger(__name__)
+
+
+class Tasks:
+    """Tasks side by side: one that fails is logged and leaves the others alone.
+
+    asyncio.TaskGroup and anyio's cancel all for the failure of one, which would end every turn for one turn's bug.
+    """
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks weakly
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def start(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Run the work in a task of its own."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+
+    async def wait(self, seconds: float) -> bool:
+        """Return when nothing runs any more, or the time is up; whether nothing does."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        return not self._tasks
+
+    async def close(self) -> None:
+        """Cancel what still runs, and see it end."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _finish(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()):
+            logger.error("%s failed", task.get_name(), exc_info=exc)
+
+
+async def every(seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
+    """Do the work again and again, so many seconds after it was done, whatever becomes of it."""
+    is_away = False
+    while True:
+        try:
+            await work()
+            is_away = False
+        except DatabaseUnavailableError as exc:
+            if not is_away:
+                logger.warning("%s waits, the database is unavailable: %s", name, exc)
+            is_away = True
+        except Exception:
+            logger.exception("%s failed", name)
+        await asyncio.sleep(seconds)

@@ -1,0 +1,30 @@
+"""How a stored turn is shown."""
+
+from app.core.errors import TurnStoppedError, error_of
+from app.models import TurnStatus
+from app.repositories.turns import StoredTurn
+from app.schemas.turns import TurnErrorRead, TurnRead
+
+
+def turn_read(turn: StoredTurn, language: str = "") -> TurnRead:
+    """The turn, with a failure's sentence in the client's language."""
+    return TurnRead(
+        id=turn.id,
+        session_id=turn.session_id,
+        question_id=turn.question_id,
+        message_id=turn.answer_id if turn.has_answer else None,
+        status=turn.status.value,
+        attempt=turn.attempt,
+        response=turn.text,
+        sources=(turn.sources or []) if turn.has_answer else [],
+        error=_error(turn, language),
+        created_at=turn.created_at,
+        finished_at=turn.finished_at,
+    )
+
+
+def _error(turn: StoredTurn, language: str) -> TurnErrorRead | None:
+    if turn.status is TurnStatus.RUNNING or turn.has_answer:
+        return None
+    error = error_of(turn.error_code or TurnStoppedError.code)
+    return TurnErrorRead(code=error.code, text=error.text.for_language(language), retryable=error.retryable)

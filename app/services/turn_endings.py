@@ -1,0 +1,101 @@
+"""Stores how an attempt ended: in one transaction, fenced by the attempt, also when the database comes back late."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import stamina
+
+from app.core.database import Database
+from app.core.errors import AppError, DatabaseUnavailableError, NotFoundError, TurnInterruptedError
+from app.models import TurnStatus
+from app.repositories.messages import MessageRepository
+from app.repositories.sessions import ChatSessionRepository
+from app.repositories.turns import TurnRepository
+from app.services.turn_view import TurnEnd, TurnView, end_of
+
+STORING_SECONDS = 60
+
+logger = logging.getLogger(__name__)
+
+
+class Ending(NamedTuple):
+    """What an attempt came to, not stored yet; what there is of the text is in its view."""
+
+    status: TurnStatus
+    sources: Sequence[dict[str, Any]] = ()
+    details: Mapping[str, Any] = {}
+    error: AppError | None = None
+
+
+class TurnEndings:
+    """Writes the last word on attempts."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def store(self, view: TurnView, ending: Ending) -> TurnEnd:
+        """The end as it is stored, which is another than the given one when the attempt was over before.
+
+        Raises:
+            DatabaseUnavailableError: the database stayed away for a minute.
+        """
+        attempts = stamina.retry_context(
+            on=DatabaseUnavailableError, attempts=None, timeout=STORING_SECONDS, wait_initial=0.1, wait_max=2
+        )
+        async for attempt in attempts:
+            with attempt:
+                return await self._store(view, ending)
+        raise AssertionError  # the last attempt raises
+
+    async def find(self, view: TurnView) -> TurnEnd:
+        """How an attempt ended that somebody else ended: its row says it, or is gone with its session."""
+        async with self._database.transaction(read_only=True) as db:
+            turn = await TurnRepository(db).get(view.turn_id, user_id=view.user_id)
+        if turn is None:
+            error: AppError = NotFoundError("the session was deleted while its question was answered")
+            return TurnEnd(TurnStatus.INTERRUPTED, error=error)
+        if turn.attempt != view.attempt.number or turn.status is TurnStatus.RUNNING:
+            return TurnEnd(TurnStatus.INTERRUPTED, error=TurnInterruptedError("the lease was lost"))
+        return end_of(turn)
+
+    async def _store(self, view: TurnView, ending: Ending) -> TurnEnd:
+        try:
+            has_answer = ending.status in (TurnStatus.COMPLETED, TurnStatus.CANCELLED) and view.text().strip()
+            return await (self._answer(view, ending) if has_answer else self._give_up(view, ending))
+        except _OverError:
+            return await self.find(view)
+
+    async def _answer(self, view: TurnView, ending: Ending) -> TurnEnd:
+        async with self._database.transaction() as db:
+            # The session first, as everybody locks it first: a deletion waits, or left nothing to write to.
+            if not await ChatSessionRepository(db).touch(view.session_id, user_id=view.user_id):
+                raise _OverError
+            answer_id = await self._put(MessageRepository(db), TurnRepository(db), view, ending)
+            if not await TurnRepository(db).end(view.attempt, ending.status, answer_id=answer_id):
+                raise _OverError
+        logger.info("[Chat] Response saved: message_id=%s, sources=%s", answer_id, len(ending.sources))
+        return TurnEnd(ending.status, answer_id, ending.sources, ending.details)
+
+    async def _put(self, messages: MessageRepository, turns: TurnRepository, view: TurnView, ending: Ending) -> int:
+        content, sources, details = view.text(), list(ending.sources), dict(ending.details)
+        if view.attempt.number > 1:
+            turn = await turns.get(view.turn_id, user_id=view.user_id)
+            if turn and turn.answer_id:  # of an attempt that was stopped
+                await messages.replace_answer(turn.answer_id, content, sources=sources, details=details)
+                return turn.answer_id
+        answer_id = await messages.add_answer(view.session_id, content, sources=sources, details=details)
+        if view.attempt.number > 1:
+            await messages.move_behind(answer_id, view.question_id)
+        return answer_id
+
+    async def _give_up(self, view: TurnView, ending: Ending) -> TurnEnd:
+        code = ending.error.code if ending.error else None
+        async with self._database.transaction() as db:
+            if not await TurnRepository(db).end(view.attempt, ending.status, partial=view.text(), error_code=code):
+                raise _OverError
+        return TurnEnd(ending.status, error=ending.error)
+
+
+class _OverError(Exception):
+    """The attempt is not the running one any more; whatever the transaction wrote must go."""
