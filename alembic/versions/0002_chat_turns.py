@@ -47,7 +47,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(
             ["question_id"], ["chat_messages.id"], name="fk_chat_turns_question_id", ondelete="CASCADE"
         ),
-        sa.ForeignKeyConstraint(["answer_id"], ["chat_messages.id"], name="fk_chat_turns_answer_id", ondelete="CASCADE"),
+        sa.ForeignKeyConstraint(
+            ["answer_id"], ["chat_messages.id"], name="fk_chat_turns_answer_id", ondelete="CASCADE"
+        ),
         sa.PrimaryKeyConstraint("id", name="pk_chat_turns"),
         sa.UniqueConstraint("question_id", name="uq_chat_turns_question_id"),
         sa.UniqueConstraint("answer_id", name="uq_chat_turns_answer_id"),

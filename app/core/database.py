@@ -62,6 +62,13 @@ class Database:
                 raise
             raise DatabaseUnavailableError(_reason(exc)) from exc
 
+    def statement(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction of one writing statement, which on PostgreSQL is one by itself: no BEGIN, no COMMIT.
+
+        SQLite, which has no statement that writes to several tables, gets an ordinary transaction.
+        """
+        return self.transaction(read_only=not self._is_sqlite)
+
     def _write_turn(self) -> AbstractAsyncContextManager[None]:
         """SQLite has one writer at a time: a fair queue with an end to the waiting beats polling its file."""
         if not self._is_sqlite:

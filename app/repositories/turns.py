@@ -113,6 +113,11 @@ class TurnRepository:
             number = (await self._db.execute(_RETRY, {"turn_id": turn_id, "new_owner": owner})).scalar_one_or_none()
         return None if number is None else Attempt(turn_id, number)
 
+    async def is_running(self, attempt: Attempt) -> bool:
+        """Whether the attempt has not ended yet."""
+        statement = select(_TURNS.c.id).where(_of_attempt())
+        return (await self._db.execute(statement, _of(attempt))).scalar_one_or_none() is not None
+
     async def end(
         self,
         attempt: Attempt,

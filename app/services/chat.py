@@ -23,9 +23,10 @@ from app.core.errors import (
 from app.core.queues import Places
 from app.core.queues import turn as turn_in_queue
 from app.models import TurnStatus
+from app.repositories.conversations import ConversationRepository, NewQuestion
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
-from app.repositories.turns import NewTurn, StoredTurn, TurnConflictError, TurnRepository
+from app.repositories.turns import StoredTurn, TurnConflictError, TurnRepository
 from app.repositories.users import UserRepository
 from app.services.history import HistoryLimits, history_of
 from app.services.turn_follower import TurnFollower
@@ -203,22 +204,15 @@ class ChatService:
         return None
 
     async def _accept(self, question: Question, *, is_streamed: bool) -> TurnView:
-        text, user_id, session_id, key = question
-        async with self._database.transaction() as db:
-            sessions = ChatSessionRepository(db)
-            opening = await sessions.get_opening(session_id, user_id=user_id, messages=self._limits.rows)
-            if opening is None or not opening.is_active:
-                raise NotAuthenticatedError("the user is gone or inactive")
-            if session_id is not None and not await sessions.touch(session_id, user_id=user_id):
-                raise NotFoundError("session")
-            own_id = session_id or await sessions.add(user_id, title_of(text))
-            question_id = await MessageRepository(db).add_question(own_id, text)
-            turn = NewTurn(own_id, user_id, question_id, self._runner.owner, key, question.hash)
-            attempt = await TurnRepository(db).open(turn)
-        logger.info("[Chat] Using existing session: %s" if session_id else "[Chat] New session created: %s", own_id)
+        text, user_id, own_id, key = question
+        new = NewQuestion(text, user_id, own_id, title_of(text), self._runner.owner, key, question.hash)
+        async with self._database.statement() as db:
+            accepted = await ConversationRepository(db).accept(new, messages=self._limits.rows)
+        attempt, session_id, question_id, recent = accepted
+        logger.info("[Chat] Using existing session: %s" if own_id else "[Chat] New session created: %s", session_id)
         logger.info("[Chat] User message saved: %s", question_id)
-        view = TurnView(attempt, session_id=own_id, user_id=user_id, question_id=question_id)
-        return self._runner.start(Job(view, text, history_of(opening.recent, self._limits), is_streamed))
+        view = TurnView(attempt, session_id=session_id, user_id=user_id, question_id=question_id)
+        return self._runner.start(Job(view, text, history_of(recent, self._limits), is_streamed))
 
     async def _read_conflict(self, question: Question) -> tuple[StoredTurn | None, StoredTurn | None]:
         """The turn that has the question's key, and the one that runs in its session."""

@@ -9,6 +9,7 @@ import stamina
 from app.core.database import Database
 from app.core.errors import AppError, DatabaseUnavailableError, NotFoundError, TurnInterruptedError
 from app.models import TurnStatus
+from app.repositories.conversations import ConversationRepository, NewAnswer
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
 from app.repositories.turns import TurnRepository
@@ -44,6 +45,8 @@ class TurnEndings:
             on=DatabaseUnavailableError, attempts=None, timeout=STORING_SECONDS, wait_initial=0.1, wait_max=2
         )
         async for attempt in attempts:
+            if attempt.num == 2:  # noqa: PLR2004 - the first that is a repetition
+                logger.warning("Turn %s ended, and waits for the database", view.turn_id)
             with attempt:
                 return await self._store(view, ending)
         raise AssertionError  # the last attempt raises
@@ -67,26 +70,44 @@ class TurnEndings:
             return await self.find(view)
 
     async def _answer(self, view: TurnView, ending: Ending) -> TurnEnd:
-        async with self._database.transaction() as db:
-            # The session first, as everybody locks it first: a deletion waits, or left nothing to write to.
-            if not await ChatSessionRepository(db).touch(view.session_id, user_id=view.user_id):
-                raise _OverError
-            answer_id = await self._put(MessageRepository(db), TurnRepository(db), view, ending)
-            if not await TurnRepository(db).end(view.attempt, ending.status, answer_id=answer_id):
-                raise _OverError
+        is_first = view.attempt.number == 1
+        answer_id = await (self._add_answer(view, ending) if is_first else self._put_answer(view, ending))
         logger.info("[Chat] Response saved: message_id=%s, sources=%s", answer_id, len(ending.sources))
         return TurnEnd(ending.status, answer_id, ending.sources, ending.details)
 
-    async def _put(self, messages: MessageRepository, turns: TurnRepository, view: TurnView, ending: Ending) -> int:
-        content, sources, details = view.text(), list(ending.sources), dict(ending.details)
-        if view.attempt.number > 1:
+    async def _add_answer(self, view: TurnView, ending: Ending) -> int:
+        answer = NewAnswer(
+            view.attempt,
+            view.session_id,
+            view.user_id,
+            ending.status,
+            view.text(),
+            list(ending.sources),
+            dict(ending.details),
+        )
+        async with self._database.statement() as db:
+            answer_id = await ConversationRepository(db).answer(answer)
+        if answer_id is None:
+            raise _OverError
+        return answer_id
+
+    async def _put_answer(self, view: TurnView, ending: Ending) -> int:
+        """The answer of a retry: in the place of one that was stopped, or behind its question."""
+        async with self._database.transaction() as db:
+            messages, turns = MessageRepository(db), TurnRepository(db)
+            # The session first, as everybody locks it first: a deletion waits, or left nothing to write to.
+            if not await ChatSessionRepository(db).touch(view.session_id, user_id=view.user_id):
+                raise _OverError
+            content, sources, details = view.text(), list(ending.sources), dict(ending.details)
             turn = await turns.get(view.turn_id, user_id=view.user_id)
-            if turn and turn.answer_id:  # of an attempt that was stopped
-                await messages.replace_answer(turn.answer_id, content, sources=sources, details=details)
-                return turn.answer_id
-        answer_id = await messages.add_answer(view.session_id, content, sources=sources, details=details)
-        if view.attempt.number > 1:
-            await messages.move_behind(answer_id, view.question_id)
+            answer_id = turn.answer_id if turn else None
+            if answer_id is not None:
+                await messages.replace_answer(answer_id, content, sources=sources, details=details)
+            else:
+                answer_id = await messages.add_answer(view.session_id, content, sources=sources, details=details)
+                await messages.move_behind(answer_id, view.question_id)
+            if not await turns.end(view.attempt, ending.status, answer_id=answer_id):
+                raise _OverError
         return answer_id
 
     async def _give_up(self, view: TurnView, ending: Ending) -> TurnEnd:
