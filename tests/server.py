@@ -1,6 +1,7 @@
 """A real uvicorn with the service in it, on loopback, in the tests' own event loop."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,11 @@ class LiveServer:
     url: str
     database_url: str
     services: Services
+    uvicorn: DrainingServer
+
+    def tell_to_stop(self) -> None:
+        """What SIGTERM does; `running_server` then waits for the end."""
+        self.uvicorn.handle_exit(signal.SIGTERM, None)
 
     @property
     def database(self) -> Database:
@@ -76,7 +82,7 @@ async def running_server(settings: Settings) -> AsyncIterator[LiveServer]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         database_url = settings.database_url.get_secret_value()
-        yield LiveServer(f"http://127.0.0.1:{port}", database_url, server.lifespan.state["services"])
+        yield LiveServer(f"http://127.0.0.1:{port}", database_url, server.lifespan.state["services"], server)
     finally:
         server.should_exit = True
         await task
