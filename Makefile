@@ -59,5 +59,6 @@ lock: ## write the lock files anew (needs uv)
 
 bench: install ## 500 chats at once on a slow RAG server, and growth; then the lab's ratios where ../shared/bench is
 	@$(BIN)/python bench/burst.py
+	@$(BIN)/python bench/streams.py
 	@$(PYTHON) bench/lab.py --subject floor --subject seed --subject ragchat --rounds 3 --speed 0.3 \
 	    --scenarios S1,S2,S4,S5,S6,S8,S3

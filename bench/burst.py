@@ -6,81 +6,30 @@ at once; then looks how the number of SQL statements and the time of a list grow
 
 import asyncio
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import asyncpg
 import httpx
+from service import BASE, POOL, PORT, running_service
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.postgres import create_database, running_postgres  # noqa: E402 - the path comes first
-from tests.rag import FakeRag  # noqa: E402
-from tests.server import until_ready  # noqa: E402
-
-CHATS, SECONDS, POOL = 500, 2, 5
+CHATS, SECONDS = 500, 2
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-PORT = int(os.environ.get("PORT", "18555"))
-RAGCHAT = [sys.executable, "-m", "app.cli"]
-BASE = f"http://127.0.0.1:{PORT}"
 SESSIONS = "/api/v1/chatbot/sessions/"
 
 
 async def main() -> None:
     """Start everything, measure, print."""
-    rag = FakeRag()
-    await rag.start()
-    with running_postgres() as server:
-        database_url = await create_database(server, "bench")
-        environment = environment_for(database_url, rag.url)
-        await run("migrate", environment)
-        await run("createuser", environment, "--username", "bench", "--password-stdin", given=b"password123")
-        service = await asyncio.create_subprocess_exec(*RAGCHAT, "serve", env=environment, cwd=ROOT)
-        try:
-            results = await measure(database_url)
-        finally:
-            service.terminate()
-            await service.wait()
-    await rag.stop()
-    print(json.dumps(results, indent=2))
+    async with running_service() as service:
+        print(json.dumps(await measure(service.database_url, service.token), indent=2))
 
 
-def environment_for(database_url: str, rag_url: str) -> dict[str, str]:
-    """What the service is started with."""
-    return os.environ | {
-        "DATABASE_URL": database_url,
-        "DATABASE_POOL_SIZE": str(POOL),
-        "JWT_SECRET_KEY": os.urandom(32).hex(),
-        "RUNPOD_RAG_URL": rag_url,
-        "PORT": str(PORT),
-        "LOG_LEVEL": "WARNING",
-        "ACCESS_TOKEN_MINUTES": "60",
-    }
-
-
-async def run(command: str, environment: dict[str, str], *options: str, given: bytes = b"") -> None:
-    """Run one `ragchat` command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *RAGCHAT, command, *options, env=environment, cwd=ROOT, stdin=asyncio.subprocess.PIPE
-    )
-    await process.communicate(given)
-    if process.returncode:
-        sys.exit(f"`ragchat {command}` failed")
-
-
-async def measure(url: str) -> dict[str, object]:
+async def measure(url: str, token: str) -> dict[str, object]:
     """The burst, then the growth."""
     limits = httpx.Limits(max_connections=CHATS, max_keepalive_connections=CHATS)
-    async with httpx.AsyncClient(base_url=BASE, timeout=30, limits=limits) as http:
-        await until_ready(BASE)
-        login = await http.post("/api/v1/auth/login/", json={"username": "bench", "password": "password123"})
-        token = login.json()["access_token"]
-        http.headers["Authorization"] = f"Bearer {token}"
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=BASE, timeout=30, limits=limits, headers=headers) as http:
         return {"burst": await burst(token), "growth": await growth(http, url)}
 
 

@@ -15,6 +15,10 @@ from tests.test_cli import process, read_until
 README = Path(__file__).parent.parent / "README.md"
 
 
+FRONT_END = README.parent / "docs" / "front-end.md"
+CLIENTS = README.parent / "tests" / "aisdk"
+
+
 def sql_statements() -> list[str]:
     """The statements that move Django's users."""
     (block,) = re.findall(r"```sql\n(.*?)```", README.read_text(), re.DOTALL)
@@ -37,9 +41,18 @@ async def test_first_chat_works_as_printed(tmp_path: Path) -> None:
         )
         printed, errors = await shell.communicate()
     assert (shell.returncode, errors) == (0, b"")
-    answer, sessions = printed.decode().replace("}{", "}\n{").splitlines()
+    json_lines, _, stream = printed.decode().partition("id: ")
+    answer, sessions = json_lines.replace("}{", "}\n{").splitlines()
     assert answer.startswith('{"success":true,"session_id":1,"message_id":2,"data":{"response":')
     assert '"title":"Python에서 리스트와 튜플의 차이는?"' in sessions
+    assert '"type":"text-delta"' in stream
+    assert stream.endswith("data: [DONE]\n\n")
+
+
+def test_front_end_files_are_printed_as_they_are_tested() -> None:
+    page = FRONT_END.read_text()
+    for name in ("plain.mjs", "chat.mjs"):
+        assert f"```js\n{(CLIENTS / name).read_text()}```" in page
 
 
 async def test_users_of_django_move_as_printed(server: LiveServer) -> None:
