@@ -24,7 +24,8 @@ from app.repositories.users import UserRepository
 from app.schemas.base import PageLimit
 from app.schemas.chat import ChatCreate
 from app.services.auth import AuthService
-from app.services.chat import ChatService, Question
+from app.services.chat import ChatService
+from app.services.turn_opening import Question
 
 # Swagger UI's Authorize button posts its form there.
 bearer = OAuth2PasswordBearer(tokenUrl="/api/v1/auth/token/", auto_error=False, scheme_name="JWT")
@@ -45,6 +46,11 @@ class Services:
 
 async def get_services(request: HTTPConnection) -> Services:
     """What the lifespan built."""
+    return services_of(request)
+
+
+def services_of(request: HTTPConnection) -> Services:
+    """The same for dependencies: FastAPI takes longer to solve one than most of them need for their work."""
     services: Services = request.state.services
     return services
 
@@ -52,9 +58,9 @@ async def get_services(request: HTTPConnection) -> Services:
 ServicesDep = Annotated[Services, Depends(get_services)]
 
 
-async def get_transaction(request: Request, services: ServicesDep) -> AsyncIterator[AsyncSession]:
+async def get_transaction(request: Request) -> AsyncIterator[AsyncSession]:
     """One transaction a request: GET only reads."""
-    async with services.database.transaction(read_only=request.method in ("GET", "HEAD")) as db:
+    async with services_of(request).database.transaction(read_only=request.method in ("GET", "HEAD")) as db:
         yield db
 
 
@@ -62,11 +68,11 @@ async def get_transaction(request: Request, services: ServicesDep) -> AsyncItera
 TransactionDep = Annotated[AsyncSession, Depends(get_transaction, scope="function")]
 
 
-async def get_caller_id(request: Request, token: Annotated[str | None, Depends(bearer)], services: ServicesDep) -> int:
+async def get_caller_id(request: Request, token: Annotated[str | None, Depends(bearer)]) -> int:
     """The user id of the access token; the database is not asked."""
     if token is None or len(request.headers.getlist("authorization")) != 1:
         raise NotAuthenticatedError("no bearer token")
-    return services.tokens.verify(token, TokenKind.ACCESS).user_id
+    return services_of(request).tokens.verify(token, TokenKind.ACCESS).user_id
 
 
 CallerId = Annotated[int, Depends(get_caller_id)]
@@ -118,14 +124,14 @@ async def get_turns(db: TransactionDep) -> TurnRepository:
     return TurnRepository(db)
 
 
-async def get_auth(services: ServicesDep) -> AuthService:
+async def get_auth(request: HTTPConnection) -> AuthService:
     """Sign-in."""
-    return services.auth
+    return services_of(request).auth
 
 
-async def get_chat(services: ServicesDep) -> ChatService:
+async def get_chat(request: HTTPConnection) -> ChatService:
     """The chat turn."""
-    return services.chat
+    return services_of(request).chat
 
 
 SessionsDep = Annotated[ChatSessionRepository, Depends(get_sessions)]
@@ -144,32 +150,24 @@ async def get_language(request: Request) -> str:
 Language = Annotated[str, Depends(get_language)]
 
 
-async def get_idempotency_key(
-    request: Request,
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            min_length=1,
-            max_length=MAX_KEY_CHARS,
-            pattern="^[!-~]+$",
-            description="A name of your choice for this request, such as a UUID, kept for 24 hours: sent again with "
-            "it, the same request is never a second question.",
-            examples=["7c0e1c0a-6c1b-4b7e-9a52-1d2f3a4b5c6d"],
-        ),
-    ] = None,
-) -> str | None:
-    """The request's idempotency key."""
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=MAX_KEY_CHARS,
+        pattern="^[!-~]+$",
+        description="A name of your choice for this request, such as a UUID, kept for 24 hours: sent again with "
+        "it, the same request is never a second question.",
+        examples=["7c0e1c0a-6c1b-4b7e-9a52-1d2f3a4b5c6d"],
+    ),
+]
+
+
+async def get_question(request: Request, body: ChatCreate, caller_id: CallerId, key: IdempotencyKey = None) -> Question:
+    """The caller's question."""
     if len(request.headers.getlist("idempotency-key")) > 1:
         raise InvalidRequestError([FieldProblem("Idempotency-Key", "is there more than once")])
-    return key
-
-
-IdempotencyKey = Annotated[str | None, Depends(get_idempotency_key)]
-
-
-async def get_question(body: ChatCreate, caller_id: CallerId, key: IdempotencyKey) -> Question:
-    """The caller's question."""
     return Question(body.message, caller_id, body.session_id, key)
 
 

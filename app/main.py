@@ -35,10 +35,16 @@ from app.services.history import HistoryLimits
 from app.services.rag_client import RagClient
 from app.services.turn_follower import TurnFollower
 from app.services.turn_keeper import TurnKeeper
+from app.services.turn_opening import TurnOpening
 from app.services.turn_runner import TurnRunner
 
 DESCRIPTION = """
 Ask questions, keep the conversation. Sign in with **Authorize**, then try *Ask a question*.
+
+A question and its answer are a *turn*, which goes on when you leave: join its stream again, stop it, retry it. Send an
+`Idempotency-Key` with each question, and sending it again never asks it twice. `WS /api/v1/chatbot/ws/` carries the
+same events as JSON frames: `{"type": "auth", "token": "…"}` first, then `{"type": "chat", "message": "…"}`,
+`{"type": "resume", "turn_id": 5}`, `{"type": "stop", "turn_id": 5}`.
 
 Every failure has the same envelope: `success: false`, `error` for a person, `code` for programs, `request_id` for
 the log. Paths end in a slash and work without it. Unknown fields of a request are ignored; a key given twice counts
@@ -111,7 +117,6 @@ def _lifespan(settings: Settings) -> Callable[[FastAPI], AbstractAsyncContextMan
             yield {"services": services}
         finally:
             await services.chat.drain()
-            await runner.close()
             await keeper.close()
             await rag.close()
             await database.close()
@@ -139,7 +144,8 @@ def _services(settings: Settings, database: Database, passwords: PasswordHasher,
 
 def _chat(settings: Settings, database: Database, runner: TurnRunner, follower: TurnFollower) -> ChatService:
     limits = HistoryLimits(settings.rag_history_messages, settings.rag_history_chars)
-    return ChatService(database, runner, follower, limits, openings=max(1, settings.database_pool_size - 2))
+    opening = TurnOpening(database, runner, limits, openings=max(1, settings.database_pool_size - 2))
+    return ChatService(database, opening, runner, follower)
 
 
 def build_rag_client(settings: Settings) -> RagClient:

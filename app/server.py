@@ -15,7 +15,7 @@ MAX_FRAME_BYTES = 1024 * 1024
 # Who takes nothing for so long is gone, or slower than any person reads; others need the memory.
 STUCK_SECONDS = 30
 # When the turns are over, their last responses are still on their way.
-CLOSING_SECONDS = 5
+CLOSING_SECONDS = 2
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -75,15 +75,22 @@ class DrainingServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Serve until told to stop, and then until nothing runs, the time is up, or it is said twice."""
         await super().main_loop()
-        self._draining = asyncio.create_task(self.lifespan.state["services"].chat.drain())
+        chat = self.lifespan.state["services"].chat
+        self._draining = asyncio.create_task(chat.drain())
         with suppress(asyncio.CancelledError):
             await self._draining
+        await chat.drain()  # nothing is left to do, unless it was hurried
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: the first one begins it, another one hurries."""
         super().handle_exit(sig, frame)
         if self._draining:
-            self._draining.get_loop().call_soon_threadsafe(self._draining.cancel)
+            self._draining.get_loop().call_soon_threadsafe(self._hurry)
+
+    def _hurry(self) -> None:
+        self.lifespan.state["services"].chat.hurry()
+        if self._draining:
+            self._draining.cancel()
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:

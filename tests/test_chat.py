@@ -7,8 +7,8 @@ from alembic.command import upgrade
 from sqlalchemy import text
 
 from app.models import Message, MessageRole
-from app.services.chat import title_of
 from app.services.history import HistoryLimits, history_of
+from app.services.turn_opening import title_of
 from tests.conftest import SignedIn, alembic_config, count, deactivate, sign_up
 from tests.rag import GOOD, METADATA, SOURCES, FakeRag
 from tests.server import LiveServer, make_settings, running_server
@@ -119,7 +119,7 @@ class TestFlood:
     async def test_question_that_waits_too_long_to_be_stored_is_refused_and_not_stored(
         self, fresh_database_url: str, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.services.chat.OPENING_SECONDS", 0.1)
+        monkeypatch.setattr("app.services.turn_opening.OPENING_SECONDS", 0.1)
         await asyncio.to_thread(upgrade, alembic_config(fresh_database_url), "head")
         settings = make_settings(database_url=fresh_database_url, database_pool_size=3, runpod_rag_url=rag.url)
         async with running_server(settings) as server:
@@ -139,7 +139,7 @@ class TestFlood:
     async def test_question_past_the_last_place_is_refused(
         self, alice: SignedIn, rag: FakeRag, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("app.services.chat.MAX_TURNS", 3)
+        monkeypatch.setattr("app.services.turn_opening.MAX_TURNS", 3)
         asking = [asyncio.create_task(alice.http.post(CHAT, json={"message": "slow:0.3"})) for _ in range(3)]
         await rag.until_waiting(3)
         refused = await alice.http.post(CHAT, json={"message": "one more"})

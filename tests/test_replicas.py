@@ -160,6 +160,36 @@ class TestLease:
         assert (response.status_code, response.json()["code"]) == (503, "turn_interrupted")
         assert (await read_turn(replicas.here, turn_id))["message_id"] is None
 
+    async def test_retry_where_the_lost_attempt_still_runs_is_the_only_one(
+        self, replicas: Replicas, rag: FakeRag
+    ) -> None:
+        turn_id = await ask(replicas.here, "gated:twice")
+        await rag.until_streaming("twice")
+        await change(replicas.first, turn_id, status=TurnStatus.INTERRUPTED, error_code="turn_interrupted")
+        async with streaming(replicas.here, f"{TURNS}/{turn_id}/stream/"):
+            assert (await replicas.here.post(f"{TURNS}/{turn_id}/retry/")).status_code == 202
+        await rag.until_gone("twice")  # the first attempt is given up at once
+        rag.release("twice")
+        stream = await read_stream(replicas.here, f"{TURNS}/{turn_id}/stream/")
+        assert (stream.start["attempt"], stream.text) == (2, GATED_FIRST + GATED_REST)
+        turn = await read_turn(replicas.here, turn_id)
+        assert (turn["status"], turn["attempt"], turn["response"]) == ("completed", 2, stream.text)
+
+    async def test_viewer_of_an_attempt_that_was_replaced_elsewhere_is_told(
+        self, replicas: Replicas, rag: FakeRag
+    ) -> None:
+        turn_id = await ask(replicas.here, "gated:replaced")
+        async with streaming(replicas.there, f"{TURNS}/{turn_id}/stream/") as former:
+            await former.until_text(GATED_FIRST)
+            assert (await replicas.here.post(f"{TURNS}/{turn_id}/stop/")).status_code == 200
+            assert (await replicas.here.post(f"{TURNS}/{turn_id}/retry/")).status_code == 202
+            async with streaming(replicas.there, f"{TURNS}/{turn_id}/stream/") as latter:
+                await former.read()
+                rag.release("replaced")
+                await latter.read()
+        assert former.is_done
+        assert (latter.start["attempt"], latter.text) == (2, GATED_FIRST + GATED_REST)
+
     async def test_lease_is_renewed_while_the_owner_lives(self, replicas: Replicas, rag: FakeRag) -> None:
         turn_id = await ask(replicas.here, "gated:alive")
         before = datetime.now(UTC) + timedelta(seconds=1)
@@ -255,6 +285,21 @@ class TestDrain:
             replicas.there, f"{TURNS}/{turn_id}/stream/", headers={"Last-Event-ID": stream.ids[-1]}
         )
         assert stream.text + rest.text == GATED_FIRST + GATED_REST
+
+    async def test_second_signal_hurries(self, replicated_url: str, rag: FakeRag) -> None:
+        settings = make_settings(
+            database_url=replicated_url, runpod_rag_url=rag.url, rag_timeout_seconds=60, drain_seconds=60
+        )
+        async with asyncio.timeout(10), running_server(settings) as server:
+            user = await sign_up(server, f"hurry{datetime.now(UTC).timestamp()}")
+            async with streaming(user.http, STREAM, json={"message": "gated:hurry"}) as stream:
+                await stream.until_text(GATED_FIRST)
+                server.tell_to_stop()
+                await self.until_draining(server)
+                server.tell_to_stop()
+                await stream.read()
+            await user.http.aclose()
+        assert stream.of("data-error")["data"]["code"] == "shutting_down"
 
     @staticmethod
     async def until_draining(server: LiveServer) -> None:

@@ -4,7 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from app.models import User
 from app.services.turn_stream import MAX_DELTA_CHARS
 from tests.conftest import SignedIn, deactivate, until_idle
 from tests.rag import GOOD, LIKE_EVENTS, SOURCES, FakeRag
@@ -214,5 +216,12 @@ class TestManyViewers:
             await deactivate(server, alice.id)
             async with asyncio.timeout(5):
                 await stream.read()
-        rag.release("guard")
+            async with server.database.transaction() as db:
+                await db.execute(update(User).values(is_active=True))
+            again = stream
+            async with asyncio.timeout(5):
+                while "data-error" in again.types:  # until the keeper has noticed, and the turn has ended
+                    again = await read_stream(http, f"{TURNS}/{stream.start['turn_id']}/stream/")
+                    rag.release("guard")
+            assert again.types == WHOLE
         assert stream.of("data-error")["data"]["code"] == "not_authenticated"

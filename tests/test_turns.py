@@ -315,9 +315,7 @@ CALLS = [("GET", ""), ("GET", "stream/"), ("POST", "stop/"), ("POST", "retry/")]
 
 
 class TestOwnership:
-    @pytest.mark.parametrize(
-        ("method", "path"), [("GET", ""), ("GET", "stream/"), ("POST", "stop/"), ("POST", "retry/")]
-    )
+    @pytest.mark.parametrize(("method", "path"), CALLS)
     async def test_turns_of_others_are_missing(
         self, alice: SignedIn, bob: SignedIn, rag: FakeRag, method: str, path: str
     ) -> None:
@@ -328,9 +326,7 @@ class TestOwnership:
         assert {**foreign.json(), "request_id": ""} == {**unknown.json(), "request_id": ""}
         assert len(rag.journal) == 1
 
-    @pytest.mark.parametrize(
-        ("method", "path"), [("GET", ""), ("GET", "stream/"), ("POST", "stop/"), ("POST", "retry/")]
-    )
+    @pytest.mark.parametrize(("method", "path"), CALLS)
     async def test_inactive_user_is_refused(
         self, server: LiveServer, alice: SignedIn, rag: FakeRag, method: str, path: str
     ) -> None:

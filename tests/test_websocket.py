@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -167,6 +168,20 @@ class TestChat:
                 pass
             assert (frame["code"], frame["ref"]) == ("overloaded", str(MAX_CALLS))
             rag.release("limit")
+
+    async def test_bug_is_answered_and_logged_and_the_connection_goes_on(
+        self, server: LiveServer, alice: SignedIn, rag: FakeRag, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with signed_in(server, alice) as ws:
+            chat = server.services.chat
+            object.__setattr__(server.services, "chat", None)  # a hole stands for any bug
+            await ws.send(type="chat", message="hi", ref="r")
+            error = await ws.receive()
+            object.__setattr__(server.services, "chat", chat)
+            assert (error["code"], error["ref"]) == ("internal_error", "r")
+            await ws.send(type="chat", message="stream:1")
+            assert text_of(await ws.read_turn()) == "word0 "
+        assert len([record for record in caplog.records if record.levelno >= logging.ERROR]) == 1
 
 
 class TestAuthentication:

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from app.core.errors import DatabaseUnavailableError
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class Tasks:
@@ -17,7 +19,7 @@ class Tasks:
     """
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[None]] = set()  # the event loop itself holds tasks weakly
+        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds tasks weakly
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -28,6 +30,13 @@ class Tasks:
         self._tasks.add(task)
         task.add_done_callback(self._finish)
 
+    async def see_through(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """What the work gives, which is done to its end also when the caller is cancelled."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
     async def wait(self, seconds: float) -> bool:
         """Return when nothing runs any more, or the time is up; whether nothing does."""
         if self._tasks:
@@ -36,10 +45,14 @@ class Tasks:
 
     async def close(self) -> None:
         """Cancel what still runs, and see it end."""
-        for task in self._tasks:
+        for task in list(self._tasks):
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        _ = task.cancelled() or task.exception()  # the caller has it, or nobody waits for it any more
 
     def _finish(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

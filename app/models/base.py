@@ -40,7 +40,8 @@ class utcnow(FunctionElement[datetime]):  # noqa: N801 - used like the SQL funct
 
 @compiles(utcnow)
 def _utcnow(_element: utcnow, _compiler: SQLCompiler, **_options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's hook
-    return "now()"
+    # Not now(), the start of the transaction: whoever waited for a lock would be dated before whom it waited for.
+    return "clock_timestamp()"
 
 
 @compiles(utcnow, "sqlite")

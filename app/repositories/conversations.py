@@ -12,6 +12,7 @@ from sqlalchemy import JSON, BigInteger, Enum, String, Text, bindparam, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.core.database import SingleStatement
 from app.core.errors import NotAuthenticatedError, NotFoundError
 from app.models import MessageRole, TurnStatus
 from app.repositories.messages import MessageRepository
@@ -55,9 +56,8 @@ class NewAnswer(NamedTuple):
 class ConversationRepository:
     """Writes whole steps of a turn, within `Database.statement()`."""
 
-    def __init__(self, db: AsyncSession) -> None:
+    def __init__(self, db: AsyncSession | SingleStatement) -> None:
         self._db = db
-        self._is_postgresql = db.get_bind().dialect.name == "postgresql"
 
     async def accept(self, question: NewQuestion, *, messages: int) -> Accepted:
         """Store the question with a running turn, and read up to so many messages before it.
@@ -67,10 +67,10 @@ class ConversationRepository:
             NotFoundError: the session is unknown or somebody else's.
             TurnConflictError: a turn runs in the session, or the user's key is taken.
         """
-        if not self._is_postgresql:
-            return await self._accept_in_steps(question, messages)
+        if isinstance(self._db, AsyncSession):
+            return await _accept_in_steps(self._db, question, messages)
         try:
-            rows = (await self._db.execute(_ACCEPT, {**question._asdict(), "messages": messages})).all()
+            rows = await self._db.execute(_ACCEPT, {**question._asdict(), "messages": messages})
         except IntegrityError as exc:
             raise TurnConflictError from exc
         if not rows or not rows[0].is_active:
@@ -82,38 +82,39 @@ class ConversationRepository:
 
     async def answer(self, answer: NewAnswer) -> int | None:
         """Store the answer and end its turn; the message's id, or None when the attempt is not the running one."""
-        if not self._is_postgresql:
-            return await self._answer_in_steps(answer)
+        if isinstance(self._db, AsyncSession):
+            return await _answer_in_steps(self._db, answer)
         (turn_id, number), *_ = answer
-        values = {**answer._asdict(), "turn_id": turn_id, "number": number}
-        stored: int | None = (await self._db.execute(_ANSWER, values)).scalar_one_or_none()
-        return stored
+        rows = await self._db.execute(_ANSWER, {**answer._asdict(), "turn_id": turn_id, "number": number})
+        return rows[0].id if rows else None
 
-    async def _accept_in_steps(self, question: NewQuestion, messages: int) -> Accepted:
-        text_, user_id, session_id, title, owner, key, request_hash = question
-        sessions = ChatSessionRepository(self._db)
-        opening = await sessions.get_opening(session_id, user_id=user_id, messages=messages)
-        if opening is None or not opening.is_active:
-            raise NotAuthenticatedError("the user is gone or inactive")
-        if session_id is None:
-            session_id = await sessions.add(user_id, title)
-        elif not await sessions.touch(session_id, user_id=user_id):
-            raise NotFoundError("session")
-        question_id = await MessageRepository(self._db).add_question(session_id, text_)
-        turn = NewTurn(session_id, user_id, question_id, owner, key, request_hash)
-        return Accepted(await TurnRepository(self._db).open(turn), session_id, question_id, opening.recent)
 
-    async def _answer_in_steps(self, answer: NewAnswer) -> int | None:
-        if not await ChatSessionRepository(self._db).touch(answer.session_id, user_id=answer.user_id):
-            return None
-        turns = TurnRepository(self._db)
-        if not await turns.is_running(answer.attempt):
-            return None
-        answer_id = await MessageRepository(self._db).add_answer(
-            answer.session_id, answer.text, sources=answer.sources, details=answer.details
-        )
-        await turns.end(answer.attempt, answer.status, answer_id=answer_id)
-        return answer_id
+async def _accept_in_steps(db: AsyncSession, question: NewQuestion, messages: int) -> Accepted:
+    text_, user_id, session_id, title, owner, key, request_hash = question
+    sessions = ChatSessionRepository(db)
+    opening = await sessions.get_opening(session_id, user_id=user_id, messages=messages)
+    if opening is None or not opening.is_active:
+        raise NotAuthenticatedError("the user is gone or inactive")
+    if session_id is None:
+        session_id = await sessions.add(user_id, title)
+    elif not await sessions.touch(session_id, user_id=user_id):
+        raise NotFoundError("session")
+    question_id = await MessageRepository(db).add_question(session_id, text_)
+    turn = NewTurn(session_id, user_id, question_id, owner, key, request_hash)
+    return Accepted(await TurnRepository(db).open(turn), session_id, question_id, opening.recent)
+
+
+async def _answer_in_steps(db: AsyncSession, answer: NewAnswer) -> int | None:
+    if not await ChatSessionRepository(db).touch(answer.session_id, user_id=answer.user_id):
+        return None
+    turns = TurnRepository(db)
+    if not await turns.is_running(answer.attempt):
+        return None
+    answer_id = await MessageRepository(db).add_answer(
+        answer.session_id, answer.text, sources=answer.sources, details=answer.details
+    )
+    await turns.end(answer.attempt, answer.status, answer_id=answer_id)
+    return answer_id
 
 
 # The snapshot is the statement's: whoever asks before the answer to the question before was told to anybody may find

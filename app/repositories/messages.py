@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple, cast
+from typing import Any, TypedDict, cast
 
 from sqlalchemy import Table, and_, bindparam, exists, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models import ChatSession, Message, MessageRole
 
 
-class StoredMessage(NamedTuple):
-    """One message as it is stored; a conversation of a thousand needs no thousand ORM objects."""
+class StoredMessage(TypedDict):
+    """One message as it is stored, and as it is shown; a conversation of a thousand needs no thousand objects."""
 
     id: int
     role: MessageRole
     content: str
     sources: list[dict[str, Any]]
-    details: dict[str, Any]
+    metadata: dict[str, Any]
     created_at: datetime
 
 
@@ -30,7 +30,17 @@ class MessageRepository:
     async def list_for(self, session_id: int) -> Sequence[StoredMessage]:
         """The session's messages, oldest first; whose the session is, its repository knows."""
         rows = await self._db.execute(_LIST, {"session_id": session_id})
-        return [StoredMessage(*row) for row in rows]
+        return [
+            {
+                "id": id_,
+                "role": role,
+                "content": text,
+                "sources": sources,
+                "metadata": details,
+                "created_at": created_at,
+            }
+            for id_, role, text, sources, details, created_at in rows
+        ]
 
     async def is_owned(self, message_id: int, *, user_id: int) -> bool:
         """Whether the message stands in a session of the user."""

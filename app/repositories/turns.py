@@ -1,6 +1,6 @@
 """SQL on the chat_turns table."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, NamedTuple, cast
@@ -60,6 +60,11 @@ class StoredTurn(NamedTuple):
     details: dict[str, Any] | None
 
     @property
+    def last_attempt(self) -> Attempt:
+        """The attempt that runs, or ran last."""
+        return Attempt(self.id, self.attempt)
+
+    @property
     def has_answer(self) -> bool:
         """Whether it ended with an answer, whole or stopped; a failed retry leaves an older, stopped one in place."""
         return self.answer_id is not None and self.status in (TurnStatus.COMPLETED, TurnStatus.CANCELLED)
@@ -88,7 +93,7 @@ class TurnRepository:
         """The turn that runs in the session; whose the session is, its repository knows."""
         return await self._first(_GET.where(_TURNS.c.session_id == session_id, _is_running()))
 
-    async def list_by_id(self, turn_ids: Sequence[int]) -> Sequence[StoredTurn]:
+    async def list_by_id(self, turn_ids: Collection[int]) -> Sequence[StoredTurn]:
         """Any user's turns, for those who follow them already."""
         rows = await self._db.execute(_GET.where(_TURNS.c.id.in_(turn_ids)))
         return [StoredTurn(*row) for row in rows]
@@ -132,32 +137,42 @@ class TurnRepository:
         ended = await self._db.execute(_END, {**_of(attempt), **values})
         return ended.scalar_one_or_none() is not None
 
-    async def save_partials(self, partials: Sequence[tuple[Attempt, str]]) -> None:
+    async def save_partials(self, partials: Mapping[Attempt, str]) -> None:
         """Write down how far these answers have come, where their attempts still run."""
-        await self._db.execute(_SAVE_PARTIAL, [{**_of(attempt), "text": text} for attempt, text in partials])
+        # By id, as `renew` locks them: the two run side by side.
+        await self._db.execute(
+            _SAVE_PARTIAL, [{**_of(attempt), "text": text} for attempt, text in sorted(partials.items())]
+        )
 
     async def renew(self, owner: str, turn_ids: Sequence[int]) -> Sequence[Attempt]:
         """Give the owner's running turns another lease; those not returned it has lost."""
+        own = select(_TURNS.c.id).where(_TURNS.c.id.in_(turn_ids), _TURNS.c.owner == owner, _is_running())
         statement = (
             update(_TURNS)
-            .where(_TURNS.c.id.in_(turn_ids), _TURNS.c.owner == owner, _is_running())
+            .where(_TURNS.c.id.in_(own.order_by(_TURNS.c.id).with_for_update()))
             .values(lease_expires_at=utc_after(LEASE_SECONDS))
             .returning(_TURNS.c.id, _TURNS.c.attempt)
         )
         return [Attempt(*row) for row in await self._db.execute(statement)]
 
-    async def interrupt_expired(self, *, grace_seconds: int = 0) -> Sequence[int]:
-        """End the running turns whose owners are gone; returns their ids."""
-        statement = _interrupt().where(_TURNS.c.lease_expires_at < utc_after(-grace_seconds))
+    async def now(self) -> datetime:
+        """The time on the database's clock."""
+        return (await self._db.execute(select(utcnow()))).scalar_one()
+
+    async def interrupt_expired(self, before: datetime) -> Sequence[int]:
+        """End the running turns whose leases ran out before that time: their owners are gone. Returns their ids."""
+        expired = select(_TURNS.c.id).where(_TURNS.c.lease_expires_at < before, _is_running())
+        # A row that somebody has locked is not abandoned.
+        statement = _interrupt().where(_TURNS.c.id.in_(expired.with_for_update(skip_locked=True)))
         return (await self._db.scalars(statement)).all()
 
     async def interrupt_all(self, *, but_of: str) -> Sequence[int]:
         """End every running turn of other owners; for a database that no other process serves."""
         return (await self._db.scalars(_interrupt().where(_TURNS.c.owner != but_of))).all()
 
-    async def request_stop(self, turn_id: int) -> None:
-        """Ask the owner, wherever it runs, to stop the turn."""
-        await self._db.execute(update(_TURNS).where(_TURNS.c.id == turn_id, _is_running()).values(stop_requested=True))
+    async def request_stop(self, attempt: Attempt) -> None:
+        """Ask the owner, wherever it runs, to stop the attempt."""
+        await self._db.execute(_REQUEST_STOP, _of(attempt))
 
     async def list_stop_requested(self, owner: str) -> Sequence[Attempt]:
         """The owner's running turns that somebody asked to stop."""
@@ -238,4 +253,5 @@ _END = (
     .values(error_code=bindparam("code"), finished_at=utcnow())
     .returning(_TURNS.c.id)
 )
+_REQUEST_STOP = update(_TURNS).where(_of_attempt()).values(stop_requested=True)
 _SAVE_PARTIAL = update(_TURNS).where(_of_attempt()).values(partial=bindparam("text"))

@@ -1,8 +1,9 @@
 """The chat over a WebSocket: the same turns and events as over HTTP, several at once on one connection."""
 
 import asyncio
+import logging
 import time
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from enum import IntEnum
 from urllib.parse import urlsplit
 
@@ -10,7 +11,7 @@ from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
-from app.core.errors import AppError, NotAuthenticatedError, OverloadedError
+from app.core.errors import AppError, InternalError, NotAuthenticatedError, OverloadedError
 from app.core.tasks import Tasks
 from app.core.tokens import TokenKind
 from app.dependencies import Services, ServicesDep
@@ -29,7 +30,7 @@ from app.schemas.frames import (
     StopFrame,
     TurnFrame,
 )
-from app.services.chat import Question
+from app.services.turn_opening import Question
 from app.services.turn_stream import Event, Signal, events_of, offset_of
 from app.services.turn_view import TurnView
 
@@ -40,6 +41,7 @@ MAX_CONNECTIONS_PER_USER = 20
 MAX_CALLS = 16
 
 router = APIRouter()
+logger = logging.getLogger(__name__)
 
 
 class CloseCode(IntEnum):
@@ -159,6 +161,11 @@ class Connection:
                 await self._send(self._refusal(error, frame.ref))
                 if isinstance(error, NotAuthenticatedError):
                     self._expiry.reschedule(0)
+            except WebSocketDisconnect:
+                raise
+            except Exception:
+                logger.exception("Unhandled exception in a WebSocket's %s", frame.type)
+                await self._send(self._refusal(InternalError(), frame.ref))
 
     async def _call(self, frame: CallFrame) -> None:
         chat, user_id = self._services.chat, self._user_id
@@ -172,19 +179,20 @@ class Connection:
         else:
             question = Question(frame.message, user_id, frame.session_id, frame.idempotency_key)
             # A client that leaves now must not cut the turn in two: stored, but with nobody working on it.
-            opened = await asyncio.shield(chat.open(question, is_streamed=True))
+            opened = await chat.open_for_good(question)
             await self._play(opened.view, 0, frame.ref)
 
     async def _play(self, view: TurnView, offset: int, ref: str | None) -> None:
         about = {"turn_id": view.turn_id} | ({"ref": ref} if ref is not None else {})
-        async for event in events_of(view, offset=offset, language=self._language):
-            if isinstance(event, Event):
-                what = {"type": "event", "id": event.id, "event": event.chunk} if event.chunk else {"type": "done"}
-            elif event is Signal.RECONNECT:
-                what = {"type": "reconnect"}
-            else:
-                continue  # the protocol has its own heartbeats
-            await self._websocket.send_text(to_json({**what, **about}).decode())
+        async with aclosing(events_of(view, offset=offset, language=self._language)) as events:
+            async for event in events:
+                if isinstance(event, Event):
+                    what = {"type": "event", "id": event.id, "event": event.chunk} if event.chunk else {"type": "done"}
+                elif event is Signal.RECONNECT:
+                    what = {"type": "reconnect"}
+                else:
+                    continue  # the protocol has its own heartbeats
+                await self._websocket.send_text(to_json({**what, **about}).decode())
 
     async def _send(self, frame: ResponseModel) -> None:
         await self._websocket.send_text(frame.model_dump_json(exclude_none=True))

@@ -3,7 +3,8 @@
 FastAPI's own response for these puts two task groups and a queue around every stream; ours writes what it is given.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from fastapi.responses import StreamingResponse
@@ -55,14 +56,15 @@ class EventStream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, events: AsyncIterator[Event | Signal], headers: dict[str, str] | None = None) -> None:
+    def __init__(self, events: AsyncGenerator[Event | Signal], headers: dict[str, str] | None = None) -> None:
         super().__init__(_encode(events), headers={**HEADERS, **(headers or {})})
 
 
-async def _encode(events: AsyncIterator[Event | Signal]) -> AsyncIterator[bytes]:
-    async for event in events:
-        if isinstance(event, Signal):
-            yield SIGNALS[event]
-        else:
-            data = to_json(event.chunk) if event.chunk else b"[DONE]"
-            yield b"id: %s\ndata: %s\n\n" % (event.id.encode(), data)
+async def _encode(events: AsyncGenerator[Event | Signal]) -> AsyncIterator[bytes]:
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Signal):
+                yield SIGNALS[event]
+            else:
+                data = to_json(event.chunk) if event.chunk else b"[DONE]"
+                yield b"id: %s\ndata: %s\n\n" % (event.id.encode(), data)

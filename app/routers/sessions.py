@@ -1,6 +1,7 @@
 """Chat sessions: list, read, rename, delete."""
 
 import logging
+from typing import cast
 
 from fastapi import APIRouter
 
@@ -47,10 +48,11 @@ async def read_session(
     # The turn first: should it end in between, its answer is among the messages.
     running = await turns.get_running(session_id)
     rows = await messages.list_for(session_id)
-    detail = SessionDetailRead(
+    detail = SessionDetailRead.model_construct(  # of what the database holds already: nothing to validate
+        None,
         id=session.id,
         title=session.title,
-        messages=[MessageRead.model_construct(None, **row._asdict()) for row in rows],
+        messages=cast("list[MessageRead]", rows),
         message_count=len(rows),
         active_turn=turn_read(running) if running else None,
         created_at=session.created_at,

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
+from typing_extensions import TypedDict
 
 from app.core.limits import MAX_TITLE_CHARS
 from app.schemas.base import RequestModel, ResponseModel, Visible
@@ -40,19 +41,22 @@ class SessionSummaryRead(SessionRead):
     last_message: LastMessageRead | None = Field(description="The newest message.")
 
 
-class MessageRead(ResponseModel):
+class MessageRead(TypedDict):
     """One stored message."""
 
-    id: int = Field(description="The message's id.", examples=[2])
-    role: Role = Field(description="Who said it.", examples=["assistant"])
-    content: str = Field(description="What was said.", examples=["리스트는 mutable..."])
-    sources: list[dict[str, Any]] = Field(description=SOURCES_DESCRIPTION, examples=[[]])
-    details: dict[str, Any] = Field(
-        serialization_alias="metadata",
-        description="What the RAG server told about its answer, and `response_time` in seconds.",
-        examples=[{"response_time": 2.3}],
-    )
-    created_at: datetime = Field(description="When, UTC.", examples=["2025-12-01T10:00:03Z"])
+    # No model: a thousand dicts, as they come from the repository, are made and written in a quarter of the time.
+    id: Annotated[int, Field(description="The message's id.", examples=[2])]
+    role: Annotated[Role, Field(description="Who said it.", examples=["assistant"])]
+    content: Annotated[str, Field(description="What was said.", examples=["리스트는 mutable..."])]
+    sources: Annotated[list[dict[str, Any]], Field(description=SOURCES_DESCRIPTION, examples=[[]])]
+    metadata: Annotated[
+        dict[str, Any],
+        Field(
+            description="What the RAG server told about its answer, and `response_time` in seconds.",
+            examples=[{"response_time": 2.3}],
+        ),
+    ]
+    created_at: Annotated[datetime, Field(description="When, UTC.", examples=["2025-12-01T10:00:03Z"])]
 
 
 class SessionDetailRead(SessionRead):

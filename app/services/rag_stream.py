@@ -49,25 +49,34 @@ async def read_stream(response: httpx.Response, on_delta: OnDelta, *, idle_secon
     Raises:
         RagError: there is none, whatever was handed on before.
     """
-    spoken = _Spoken(on_delta)
-    async with aclosing(EventSource(_CheckedResponse(response, idle_seconds)).aiter_sse()) as events:
-        async for event in events:
-            kind, data = _read_event(event)
-            if kind == "delta":
-                spoken.add(_text_of(data))
-            elif kind == "error":
-                raise refusal("error event", data.get("error"))
-            elif kind == "done":
-                return _finish(spoken, data)
+    try:
+        # One for the whole stream, put off by every chunk: one for each would be 5 % of a delta's CPU time.
+        async with asyncio.timeout(None) as silence:
+            text = _Text(response, silence, idle_seconds)
+            async with aclosing(EventSource(_CheckedResponse(text)).aiter_sse()) as events:
+                return await _read_events(events, _Spoken(on_delta))
+    except TimeoutError as exc:
+        raise RagTimeoutError(f"Connection timeout: silent for {idle_seconds} s in the stream") from exc
+
+
+async def _read_events(events: AsyncIterator[ServerSentEvent], spoken: "_Spoken") -> Reply:
+    async for event in events:
+        kind, data = _read_event(event)
+        if kind == "delta":
+            spoken.add(_text_of(data))
+        elif kind == "error":
+            raise refusal("error event", data.get("error"))
+        elif kind == "done":
+            return _finish(spoken, data)
     raise RagResetError("Connection lost: the stream ended without `done`")
 
 
 class _CheckedResponse(httpx.Response):
     """The response as httpx-sse reads it: its text, with checks."""
 
-    def __init__(self, response: httpx.Response, idle_seconds: float) -> None:
+    def __init__(self, text: "_Text") -> None:
         super().__init__(200, headers={"Content-Type": EVENT_STREAM})
-        self._checked_text = _Text(response, idle_seconds)
+        self._checked_text = text
 
     def aiter_text(self, _chunk_size: int | None = None) -> AsyncIterator[str]:
         return self._checked_text
@@ -76,10 +85,11 @@ class _CheckedResponse(httpx.Response):
 class _Text(AsyncIterator[str]):
     """The response's text: so many bytes at most, UTF-8 only, and never silent for long once it has begun."""
 
-    def __init__(self, response: httpx.Response, idle_seconds: float) -> None:
+    def __init__(self, response: httpx.Response, silence: asyncio.Timeout, idle_seconds: float) -> None:
         self._chunks = response.aiter_raw()
+        self._loop = asyncio.get_running_loop()
+        self._silence = silence
         self._idle_seconds = idle_seconds
-        self._timeout: float | None = None
         self._size = 0
         self._decoder = codecs.getincrementaldecoder("utf-8-sig")()
         self._wrong: RagNotJsonError | None = None
@@ -87,13 +97,8 @@ class _Text(AsyncIterator[str]):
     async def __anext__(self) -> str:
         if self._wrong:
             raise self._wrong
-        # Not in a generator: a time-out must not span its `yield`.
-        try:
-            async with asyncio.timeout(self._timeout):
-                chunk = await anext(self._chunks)
-        except TimeoutError as exc:
-            raise RagTimeoutError(f"Connection timeout: silent for {self._timeout} s in the stream") from exc
-        self._timeout = self._idle_seconds
+        chunk = await anext(self._chunks)
+        self._silence.reschedule(self._loop.time() + self._idle_seconds)
         self._size += len(chunk)
         check_size(self._size)
         return self._decode(chunk)

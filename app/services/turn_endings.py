@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import stamina
+from stamina import AsyncRetryingCaller
 
 from app.core.database import Database
 from app.core.errors import AppError, DatabaseUnavailableError, NotFoundError, TurnInterruptedError
@@ -41,15 +41,12 @@ class TurnEndings:
         Raises:
             DatabaseUnavailableError: the database stayed away for a minute.
         """
-        attempts = stamina.retry_context(
-            on=DatabaseUnavailableError, attempts=None, timeout=STORING_SECONDS, wait_initial=0.1, wait_max=2
-        )
-        async for attempt in attempts:
-            if attempt.num == 2:  # noqa: PLR2004 - the first that is a repetition
-                logger.warning("Turn %s ended, and waits for the database", view.turn_id)
-            with attempt:
-                return await self._store(view, ending)
-        raise AssertionError  # the last attempt raises
+        try:  # without the machinery for the rare case, which costs as much as the whole middleware
+            return await self._store(view, ending)
+        except DatabaseUnavailableError:
+            logger.warning("Turn %s ended, and waits for the database", view.turn_id)
+        again = AsyncRetryingCaller(attempts=None, timeout=STORING_SECONDS, wait_initial=0.1, wait_max=2)
+        return await again(DatabaseUnavailableError, self._store, view, ending)
 
     async def find(self, view: TurnView) -> TurnEnd:
         """How an attempt ended that somebody else ended: its row says it, or is gone with its session."""

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 from app.core.database import Database
 from app.core.errors import NotFoundError, ShuttingDownError
 from app.models import TurnStatus
-from app.repositories.turns import StoredTurn, TurnRepository
+from app.repositories.turns import Attempt, StoredTurn, TurnRepository
 from app.services.turn_view import TurnEnd, TurnView, catch_up, view_of
 
 
@@ -15,32 +15,36 @@ class TurnFollower:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._views: WeakValueDictionary[int, TurnView] = WeakValueDictionary()
+        self._is_dismissed = False
+        self._views: WeakValueDictionary[Attempt, TurnView] = WeakValueDictionary()
 
     def __iter__(self) -> Iterator[TurnView]:
         return iter(list(self._views.values()))
 
     def follow(self, turn: StoredTurn) -> TurnView:
-        """The one view of the turn, however many ask for it."""
-        view = self._views.get(turn.id)
-        if view is None or view.end is not None or view.attempt.number != turn.attempt:
-            view = self._views[turn.id] = view_of(turn)
+        """The one view of the turn's running attempt, however many ask for it."""
+        view = self._views.get(turn.last_attempt)
+        if view is None or view.end is not None:
+            view = self._views[turn.last_attempt] = view_of(turn)
+        if self._is_dismissed:
+            view.dismiss(ShuttingDownError("this process ends"))
         return view
 
     async def poll(self) -> None:
         """Bring every view to what is stored by now."""
-        views = {turn_id: view for turn_id, view in self._views.items() if view.end is None}
+        views = [view for view in self if view.end is None]
         if not views:
             return
         async with self._database.transaction(read_only=True) as db:
-            turns = {turn.id: turn for turn in await TurnRepository(db).list_by_id(list(views))}
-        for turn_id, view in views.items():
-            if turn := turns.get(turn_id):
+            turns = {turn.id: turn for turn in await TurnRepository(db).list_by_id({view.turn_id for view in views})}
+        for view in views:
+            if turn := turns.get(view.turn_id):
                 catch_up(view, turn)
             else:
                 view.close(TurnEnd(TurnStatus.INTERRUPTED, error=NotFoundError("the session was deleted")))
 
     def dismiss(self) -> None:
         """Send every viewer to another process."""
+        self._is_dismissed = True
         for view in self:
             view.dismiss(ShuttingDownError("this process ends"))

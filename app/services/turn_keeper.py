@@ -1,8 +1,10 @@
 """What is done for turns all the time, beside working on them: leases, partial answers, stops, and sweeping."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 from app.core.database import Database
 from app.core.errors import DatabaseUnavailableError, NotAuthenticatedError
@@ -13,9 +15,14 @@ from app.services.turn_follower import TurnFollower
 from app.services.turn_runner import Job, StopReason, TurnRunner
 
 LEASE_EVERY_SECONDS = 4
+# Twice, and a lease of 12 s is still good: one connection that has gone silent must not lose every lease.
+RENEWING_SECONDS = 3
+SWEEP_EVERY_SECONDS = 2
 # A database that was away lets every lease run out: its owners get so long to renew them before anybody sweeps. Who
 # has just started cannot know whether it was, and takes only what ran out longer ago.
 HEALTHY_SECONDS = 10
+# A database that takes longer for the time of day was stopped, or is about to be.
+HEALTHY_ANSWER_SECONDS = 1
 LOOK_EVERY_SECONDS = 1
 SAVE_EVERY_SECONDS = 0.25
 SAVE_AFTER_SECONDS = 2
@@ -40,6 +47,7 @@ class TurnKeeper:
         """Begin, in the background: the database need not be there yet."""
         for seconds, work, name in (
             (LEASE_EVERY_SECONDS, self._keep_leases, "Keeping leases"),
+            (SWEEP_EVERY_SECONDS, self._sweep, "Sweeping"),
             (LOOK_EVERY_SECONDS, self._look_for_stops, "Looking for stops"),
             (LOOK_EVERY_SECONDS, self._follower.poll, "Following turns"),
             (SAVE_EVERY_SECONDS, self._save_partials, "Saving partial answers"),
@@ -54,38 +62,46 @@ class TurnKeeper:
     async def _keep_leases(self) -> None:
         try:
             await self._renew()
-            await self._sweep()
         except DatabaseUnavailableError:
-            self._healthy_since = None
-            raise
+            await self._renew()
 
     async def _renew(self) -> None:
         held = {job.view.attempt for job in self._runner}
         if not held:
             return
-        async with self._database.transaction() as db:
-            renewed = await TurnRepository(db).renew(self._runner.owner, [attempt.turn_id for attempt in held])
+        try:
+            async with asyncio.timeout(RENEWING_SECONDS), self._database.transaction() as db:
+                renewed = await TurnRepository(db).renew(self._runner.owner, [attempt.turn_id for attempt in held])
+        except TimeoutError as exc:
+            raise DatabaseUnavailableError(f"no lease renewed within {RENEWING_SECONDS} s") from exc
         for attempt in held.difference(renewed):
             self._stop(attempt, StopReason.LOST)
 
     async def _sweep(self) -> None:
-        if self._healthy_since is None:
-            await self._database.check()
-            self._healthy_since = time.monotonic()
-        if not self._has_swept:
-            await self._sweep_at_start()
-            self._has_swept = True
-        elif time.monotonic() - self._healthy_since >= HEALTHY_SECONDS:
+        """End what nobody keeps, as of a moment at which the database was well: it may be stopped at any later one."""
+        try:
+            started = time.monotonic()
+            async with self._database.transaction(read_only=True) as db:
+                now = await TurnRepository(db).now()
+            if time.monotonic() - started > HEALTHY_ANSWER_SECONDS:
+                self._healthy_since = None
+                return
+            self._healthy_since = self._healthy_since or started
+            if self._has_swept and started - self._healthy_since < HEALTHY_SECONDS:
+                return
             async with self._database.transaction() as db:
-                _log_interrupted(await TurnRepository(db).interrupt_expired())
+                _log_interrupted(await self._interrupt(TurnRepository(db), now))
+            self._has_swept = True
+        except DatabaseUnavailableError:
+            self._healthy_since = None
+            raise
 
-    async def _sweep_at_start(self) -> None:
-        async with self._database.transaction() as db:
-            turns = TurnRepository(db)
-            if self._database.is_embedded:  # nobody else serves it, so whatever runs is of a process that is gone
-                _log_interrupted(await turns.interrupt_all(but_of=self._runner.owner))
-            else:
-                _log_interrupted(await turns.interrupt_expired(grace_seconds=HEALTHY_SECONDS))
+    async def _interrupt(self, turns: TurnRepository, now: datetime) -> Sequence[int]:
+        if self._has_swept:
+            return await turns.interrupt_expired(now)
+        if self._database.is_embedded:  # nobody else serves it, so whatever runs is of a process that is gone
+            return await turns.interrupt_all(but_of=self._runner.owner)
+        return await turns.interrupt_expired(now - timedelta(seconds=HEALTHY_SECONDS))
 
     async def _look_for_stops(self) -> None:
         if not len(self._runner):
@@ -100,14 +116,18 @@ class TurnKeeper:
         due = [job for job in self._runner if _is_due(job, now)]
         if not due:
             return
+        partials = {job.view.attempt: job.view.text() for job in due}
         for job in due:
-            job.saved_length, job.saved_at = job.view.length, now
+            job.saved_at = now
         async with self._database.transaction() as db:
-            await TurnRepository(db).save_partials([(job.view.attempt, job.view.text()) for job in due])
+            await TurnRepository(db).save_partials(partials)
+        for job in due:
+            job.saved_length = len(partials[job.view.attempt])
 
     async def _guard(self) -> None:
         """Send the viewers away whose users may not look any more."""
-        views = [view for view in (*(job.view for job in self._runner), *self._follower) if view.viewers]
+        views = (*(job.view for job in self._runner), *self._follower)
+        views = tuple(view for view in views if view.viewers or view.departure)
         if not views:
             return
         async with self._database.transaction(read_only=True) as db:
@@ -115,10 +135,11 @@ class TurnKeeper:
         for view in views:
             if view.user_id not in active:
                 view.dismiss(NotAuthenticatedError("the user is gone or inactive"))
+            elif isinstance(view.departure, NotAuthenticatedError):
+                view.departure = None
 
     def _stop(self, attempt: Attempt, reason: StopReason) -> None:
-        job = self._runner.get(attempt.turn_id)
-        if job is not None and job.view.attempt == attempt:
+        if job := self._runner.get(attempt):
             job.stop(reason)
 
 

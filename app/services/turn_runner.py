@@ -14,6 +14,7 @@ from app.core.database import Database
 from app.core.errors import AppError, InternalError, RagError, ShuttingDownError, TurnInterruptedError, TurnStoppedError
 from app.core.tasks import Tasks
 from app.models import TurnStatus
+from app.repositories.turns import Attempt
 from app.services.rag_client import HistoryMessage, RagAnswer, RagClient
 from app.services.turn_endings import Ending, TurnEndings
 from app.services.turn_view import TurnEnd, TurnView
@@ -66,10 +67,11 @@ class TurnRunner:
         self.owner = f"{socket.gethostname()[:32]}-{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.is_draining = False
         self._rag = rag
-        self._drain_seconds = drain_seconds
         self._endings = TurnEndings(database)
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[Attempt, Job] = {}
         self._tasks = Tasks()
+        self._drain_seconds = drain_seconds
+        self._drain_until: float | None = None
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -77,38 +79,50 @@ class TurnRunner:
     def __iter__(self) -> Iterator[Job]:
         return iter(list(self._jobs.values()))
 
-    def get(self, turn_id: int) -> Job | None:
-        """The turn's running attempt, if it is one of this process."""
-        return self._jobs.get(turn_id)
+    def get(self, attempt: Attempt) -> Job | None:
+        """The attempt, if this process works on it."""
+        return self._jobs.get(attempt)
 
     def start(self, job: Job) -> TurnView:
         """Begin to work on an attempt that was committed."""
-        self._jobs[job.view.turn_id] = job
-        self._tasks.start(self._run(job), name=f"Turn {job.view.turn_id}")
+        attempt = job.view.attempt
+        if attempt.number > 1:
+            for former in self:
+                if former.view.turn_id == attempt.turn_id:  # ended by others, and we have not noticed yet
+                    former.stop(StopReason.LOST)
+        self._jobs[attempt] = job
+        self._tasks.start(self._run(job), name=f"Turn {attempt.turn_id}")
         return job.view
 
     async def drain(self) -> None:
-        """Take nothing new, let what runs come to its end, and interrupt the rest when the time is up."""
-        self.is_draining = True
-        if await self._tasks.wait(self._drain_seconds):
-            return
-        for job in self:
-            job.stop(StopReason.SHUTDOWN)
-        await self._tasks.wait(CLOSING_SECONDS)
+        """Take nothing new, let what runs come to its end, and interrupt the rest when the time is up.
 
-    async def close(self) -> None:
-        """End at once what still runs; the leases run out."""
-        await self._tasks.close()
+        Asked again, it goes on where it was: the time counts from the first call.
+        """
+        now = asyncio.get_running_loop().time()
+        self.is_draining = True
+        self._drain_until = self._drain_until or now + self._drain_seconds
+        if not await self._tasks.wait(self._drain_until - now):
+            for job in self:
+                job.stop(StopReason.SHUTDOWN)
+            await self._tasks.wait(CLOSING_SECONDS)
+            # What still runs waits for a database that is away: the leases run out.
+            await self._tasks.close()
+
+    def hurry(self) -> None:
+        """Let the time to drain be over, for whoever calls `drain` next."""
+        self._drain_until = asyncio.get_running_loop().time()
 
     async def _run(self, job: Job) -> None:
         end = TurnEnd(TurnStatus.INTERRUPTED, error=TurnInterruptedError())
         try:
             end = await self._finish(job, await self._work(job))
         except AppError as exc:  # the database stayed away: the lease runs out, and whoever sweeps ends the turn
+            logger.error("Turn %s is over, and its end could not be stored: %s", job.view.turn_id, exc)  # noqa: TRY400
             end = TurnEnd(TurnStatus.INTERRUPTED, error=exc)
         finally:
-            del self._jobs[job.view.turn_id]
             job.view.close(end)
+            del self._jobs[job.view.attempt]
 
     async def _finish(self, job: Job, ending: Ending) -> TurnEnd:
         if job.stop_reason is StopReason.LOST:

@@ -1,7 +1,7 @@
 """The one producer of a turn's events, whatever carries them to the client: server-sent events or a WebSocket."""
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -31,11 +31,10 @@ class Event(NamedTuple):
     """None in the last event: nothing comes behind it."""
 
 
-async def events_of(view: TurnView, *, offset: int = 0, language: str = "") -> AsyncIterator[Event | Signal]:
+async def events_of(view: TurnView, *, offset: int = 0, language: str = "") -> AsyncGenerator[Event | Signal]:
     """The turn from a code point of its answer on, until it ends or the client must go elsewhere."""
-    view.viewers += 1
     position = offset
-    try:
+    with view.watched():
         for chunk in _opening(view, offset):
             yield Event(event_id(view, offset), chunk)
         while True:
@@ -52,8 +51,6 @@ async def events_of(view: TurnView, *, offset: int = 0, language: str = "") -> A
         for chunk in _ending(view, language):
             yield Event(event_id(view, position), chunk)
         yield Event(event_id(view, position), None)
-    finally:
-        view.viewers -= 1
 
 
 def event_id(view: TurnView, position: int) -> str:

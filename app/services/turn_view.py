@@ -1,7 +1,9 @@
 """A turn as this process sees it: the answer so far, and its end. Any number of viewers wait for what comes next."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import copy
 from io import StringIO
 from typing import Any, NamedTuple
 
@@ -64,8 +66,17 @@ class TurnView:
             self._name_in(end.error)
         self._wake()
 
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Somebody looks at the turn for the time of the block."""
+        self.viewers += 1
+        try:
+            yield
+        finally:
+            self.viewers -= 1
+
     def dismiss(self, reason: AppError) -> None:
-        """Send the viewers away."""
+        """Send the viewers away; who comes later is sent away too, until `departure` is taken back."""
         self._name_in(reason)
         self.departure = reason
         self._wake()
@@ -86,10 +97,11 @@ class TurnView:
         Raises:
             AppError: viewers must leave before.
         """
-        while self.end is None:
-            if self.departure:
-                raise self.departure
-            await self.wait()
+        with self.watched():
+            while self.end is None:
+                if self.departure:
+                    raise copy(self.departure)
+                await self.wait()
         return self.end
 
     def _name_in(self, error: AppError) -> None:
@@ -103,15 +115,14 @@ class TurnView:
 
 def view_of(turn: StoredTurn) -> TurnView:
     """A view of what is stored of a turn."""
-    attempt = Attempt(turn.id, turn.attempt)
-    view = TurnView(attempt, session_id=turn.session_id, user_id=turn.user_id, question_id=turn.question_id)
+    view = TurnView(turn.last_attempt, session_id=turn.session_id, user_id=turn.user_id, question_id=turn.question_id)
     catch_up(view, turn)
     return view
 
 
 def catch_up(view: TurnView, turn: StoredTurn) -> None:
     """Bring a view to what is stored by now."""
-    if turn.attempt != view.attempt.number:
+    if turn.last_attempt != view.attempt:
         view.close(TurnEnd(TurnStatus.INTERRUPTED, error=TurnInterruptedError("another attempt has begun")))
         return
     if len(text := turn.text) > view.length:
