@@ -8,13 +8,13 @@ little, for they do not travel.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import JSON, BigInteger, Enum, String, Text, bindparam, text
+from sqlalchemy import JSON, BigInteger, String, Text, bindparam, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.core.database import SingleStatement
 from app.core.errors import NotAuthenticatedError, NotFoundError
-from app.models import MessageRole, TurnStatus
+from app.models import MessageRole, Turn, TurnStatus
 from app.repositories.messages import MessageRepository
 from app.repositories.sessions import ChatSessionRepository
 from app.repositories.turns import LEASE_SECONDS, Attempt, NewTurn, TurnConflictError, TurnRepository
@@ -42,7 +42,7 @@ class Accepted(NamedTuple):
 
 
 class NewAnswer(NamedTuple):
-    """An answer to the first attempt of a turn, whole or stopped."""
+    """An answer to a turn, whole or stopped."""
 
     attempt: Attempt
     session_id: int
@@ -54,7 +54,7 @@ class NewAnswer(NamedTuple):
 
 
 class ConversationRepository:
-    """Writes whole steps of a turn, within `Database.statement()`."""
+    """Writes whole steps of a turn: within `Database.statement()` at once, within a transaction step by step."""
 
     def __init__(self, db: AsyncSession | SingleStatement) -> None:
         self._db = db
@@ -81,7 +81,11 @@ class ConversationRepository:
         return Accepted(Attempt(rows[0].turn_id, 1), rows[0].session_id, rows[0].question_id, recent)
 
     async def answer(self, answer: NewAnswer) -> int | None:
-        """Store the answer and end its turn; the message's id, or None when the attempt is not the running one."""
+        """Store the answer and end its turn; the message's id, or None when the attempt is not the running one.
+
+        A first attempt may be one statement. The answer of a retry takes the place of one that was stopped, or stands
+        behind its question.
+        """
         if isinstance(self._db, AsyncSession):
             return await _answer_in_steps(self._db, answer)
         (turn_id, number), *_ = answer
@@ -90,7 +94,7 @@ class ConversationRepository:
 
 
 async def _accept_in_steps(db: AsyncSession, question: NewQuestion, messages: int) -> Accepted:
-    text_, user_id, session_id, title, owner, key, request_hash = question
+    content, user_id, session_id, title, owner, key, request_hash = question
     sessions = ChatSessionRepository(db)
     opening = await sessions.get_opening(session_id, user_id=user_id, messages=messages)
     if opening is None or not opening.is_active:
@@ -99,46 +103,54 @@ async def _accept_in_steps(db: AsyncSession, question: NewQuestion, messages: in
         session_id = await sessions.add(user_id, title)
     elif not await sessions.touch(session_id, user_id=user_id):
         raise NotFoundError("session")
-    question_id = await MessageRepository(db).add_question(session_id, text_)
+    question_id = await MessageRepository(db).add_question(session_id, content)
     turn = NewTurn(session_id, user_id, question_id, owner, key, request_hash)
     return Accepted(await TurnRepository(db).open(turn), session_id, question_id, opening.recent)
 
 
 async def _answer_in_steps(db: AsyncSession, answer: NewAnswer) -> int | None:
+    # The session first, as everybody locks it first: a deletion waits, or left nothing to write to.
     if not await ChatSessionRepository(db).touch(answer.session_id, user_id=answer.user_id):
         return None
-    turns = TurnRepository(db)
-    if not await turns.is_running(answer.attempt):
+    messages, turns = MessageRepository(db), TurnRepository(db)
+    turn = await turns.get(answer.attempt.turn_id, user_id=answer.user_id)
+    if turn is None or turn.last_attempt != answer.attempt or turn.status is not TurnStatus.RUNNING:
         return None
-    answer_id = await MessageRepository(db).add_answer(
-        answer.session_id, answer.text, sources=answer.sources, details=answer.details
-    )
+    if (answer_id := turn.answer_id) is not None:  # of an attempt that was stopped
+        await messages.replace_answer(answer_id, answer.text, sources=answer.sources, details=answer.details)
+    else:
+        answer_id = await messages.add_answer(
+            answer.session_id, answer.text, sources=answer.sources, details=answer.details
+        )
+        await messages.move_behind(answer_id, turn.question_id)
     await turns.end(answer.attempt, answer.status, answer_id=answer_id)
     return answer_id
 
 
 # The snapshot is the statement's: whoever asks before the answer to the question before was told to anybody may find
-# that answer missing in what was said. The unique indexes see what is committed all the same.
+# that answer missing in what was said. The unique indexes see what is committed all the same, and the clock is read
+# behind the lock on the session, so that nothing is dated before what it waited for.
 _ACCEPT = text(f"""
     WITH me AS (
         SELECT id, is_active FROM users WHERE id = :user_id
     ), found AS (
-        UPDATE chat_sessions SET updated_at = now() FROM me
+        UPDATE chat_sessions SET updated_at = clock_timestamp() FROM me
         WHERE chat_sessions.id = :session_id AND chat_sessions.user_id = me.id AND me.is_active
         RETURNING chat_sessions.id
     ), started AS (
         INSERT INTO chat_sessions (user_id, title, created_at, updated_at)
-        SELECT id, :title, now(), now() FROM me WHERE is_active AND :session_id IS NULL
+        SELECT id, :title, clock_timestamp(), clock_timestamp() FROM me WHERE is_active AND :session_id IS NULL
         RETURNING id
     ), question AS (
         INSERT INTO chat_messages (session_id, role, content, created_at)
-        SELECT id, 'user', :text, now() FROM (SELECT id FROM found UNION ALL SELECT id FROM started) AS session
+        SELECT id, 'user', :text, clock_timestamp()
+        FROM (SELECT id FROM found UNION ALL SELECT id FROM started) AS session
         RETURNING id, session_id
     ), turn AS (
         INSERT INTO chat_turns (session_id, user_id, question_id, status, attempt, owner, lease_expires_at,
                                 stop_requested, idempotency_key, request_hash, partial, created_at)
         SELECT session_id, :user_id, id, 'running', 1, :owner, clock_timestamp() + interval '{LEASE_SECONDS} seconds',
-               false, :idempotency_key, :request_hash, '', now()
+               false, :idempotency_key, :request_hash, '', clock_timestamp()
         FROM question
         RETURNING id
     ), recent AS (
@@ -161,20 +173,22 @@ _ACCEPT = text(f"""
     bindparam("request_hash", type_=String()),
     bindparam("messages", type_=BigInteger()),
 )
-# The session first, as everybody locks it first: a deletion waits, or left nothing to write to.
+# For first attempts, whose answer has nothing to replace and nothing behind it. The session first, as above.
 _ANSWER = text("""
     WITH session AS (
-        UPDATE chat_sessions SET updated_at = now() WHERE id = :session_id AND user_id = :user_id RETURNING id
+        UPDATE chat_sessions SET updated_at = clock_timestamp()
+        WHERE id = :session_id AND user_id = :user_id
+        RETURNING id
     ), held AS (
         SELECT id FROM chat_turns
         WHERE id = :turn_id AND attempt = :number AND status = 'running' AND EXISTS (SELECT FROM session)
         FOR UPDATE
     ), answer AS (
         INSERT INTO chat_messages (session_id, role, content, sources, metadata, created_at)
-        SELECT :session_id, 'assistant', :text, :sources, :details, now() FROM held
+        SELECT :session_id, 'assistant', :text, :sources, :details, clock_timestamp() FROM held
         RETURNING id
     )
-    UPDATE chat_turns SET status = :status, answer_id = answer.id, partial = '', finished_at = now()
+    UPDATE chat_turns SET status = :status, answer_id = answer.id, partial = '', finished_at = clock_timestamp()
     FROM answer WHERE chat_turns.id = :turn_id
     RETURNING answer.id
 """).bindparams(
@@ -182,7 +196,7 @@ _ANSWER = text("""
     bindparam("user_id", type_=BigInteger()),
     bindparam("turn_id", type_=BigInteger()),
     bindparam("number", type_=BigInteger()),
-    bindparam("status", type_=Enum(TurnStatus, native_enum=False, values_callable=lambda e: [m.value for m in e])),
+    bindparam("status", type_=Turn.status.type),
     bindparam("text", type_=Text()),
     bindparam("sources", type_=JSON()),
     bindparam("details", type_=JSON()),

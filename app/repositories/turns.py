@@ -76,7 +76,11 @@ class StoredTurn(NamedTuple):
 
 
 class TurnRepository:
-    """Reads and writes turns within one transaction; somebody else's turn is a missing one."""
+    """Reads and writes turns within one transaction.
+
+    `get` and `get_by_key` are for users, to whom somebody else's turn is a missing one; the rest is for whoever works
+    on turns, and goes by their ids.
+    """
 
     def __init__(self, db: AsyncSession) -> None:
         self._db = db
@@ -117,11 +121,6 @@ class TurnRepository:
         with _conflicts():
             number = (await self._db.execute(_RETRY, {"turn_id": turn_id, "new_owner": owner})).scalar_one_or_none()
         return None if number is None else Attempt(turn_id, number)
-
-    async def is_running(self, attempt: Attempt) -> bool:
-        """Whether the attempt has not ended yet."""
-        statement = select(_TURNS.c.id).where(_of_attempt())
-        return (await self._db.execute(statement, _of(attempt))).scalar_one_or_none() is not None
 
     async def end(
         self,
