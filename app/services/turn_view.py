@@ -11,6 +11,8 @@ from app.core.errors import AppError, TurnInterruptedError, TurnStoppedError, er
 from app.models import TurnStatus
 from app.repositories.turns import Attempt, StoredTurn
 
+CHANGE, NO_CHANGE = True, False
+
 
 class TurnEnd(NamedTuple):
     """How an attempt ended, as it is stored: with an answer, whole or stopped, or with an error."""
@@ -40,7 +42,7 @@ class TurnView:
         """Why viewers must leave though the turn goes on."""
         self._text = StringIO()  # counts in code points, reads from any of them, and appends without copying
         self._length = 0
-        self._changed = asyncio.Event()
+        self._waiters: set[asyncio.Future[bool]] = set()
 
     @property
     def length(self) -> int:
@@ -83,13 +85,17 @@ class TurnView:
 
     async def wait(self, seconds: float | None = None) -> bool:
         """Return True at the next change, False when none comes in time."""
-        changed = self._changed
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[bool] = loop.create_future()
+        self._waiters.add(waiter)
+        # A time-out around an event would cost a viewer twice as much for every delta.
+        timer = loop.call_later(seconds, _settle, waiter, NO_CHANGE) if seconds is not None else None
         try:
-            async with asyncio.timeout(seconds):
-                await changed.wait()
-        except TimeoutError:
-            return False
-        return True
+            return await waiter
+        finally:
+            self._waiters.discard(waiter)
+            if timer:
+                timer.cancel()
 
     async def until_end(self) -> TurnEnd:
         """The end.
@@ -109,8 +115,13 @@ class TurnView:
         error.turn_id, error.session_id = self.turn_id, self.session_id
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        for waiter in self._waiters:
+            _settle(waiter, CHANGE)
+
+
+def _settle(waiter: asyncio.Future[bool], has_changed: bool) -> None:  # noqa: FBT001 - called by the event loop
+    if not waiter.done():
+        waiter.set_result(has_changed)
 
 
 def view_of(turn: StoredTurn) -> TurnView:
