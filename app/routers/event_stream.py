@@ -3,12 +3,14 @@
 FastAPI's own response for these puts two task groups and a queue around every stream; ours writes what it is given.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from fastapi.responses import StreamingResponse
 from pydantic_core import to_json
+from starlette.types import Receive, Scope, Send
 
 from app.core.errors import AppError
 from app.schemas.errors import errors
@@ -58,6 +60,20 @@ class EventStream(StreamingResponse):
 
     def __init__(self, events: AsyncGenerator[Event | Signal], headers: dict[str, str] | None = None) -> None:
         super().__init__(_encode(events), headers={**HEADERS, **(headers or {})})
+
+    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+        """Write until the events end or the client leaves."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as writing:
+                leaving = asyncio.create_task(self._watch(receive, writing))
+                try:
+                    await self.stream_response(send)
+                finally:
+                    leaving.cancel()
+
+    async def _watch(self, receive: Receive, writing: asyncio.Timeout) -> None:
+        await self.listen_for_disconnect(receive)
+        writing.reschedule(0)
 
 
 async def _encode(events: AsyncGenerator[Event | Signal]) -> AsyncIterator[bytes]:
