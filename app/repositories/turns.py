@@ -76,11 +76,7 @@ class StoredTurn(NamedTuple):
 
 
 class TurnRepository:
-    """Reads and writes turns within one transaction.
-
-    `get` and `get_by_key` are for users, to whom somebody else's turn is a missing one; the rest is for whoever works
-    on turns, and goes by their ids.
-    """
+    """Reads and writes turns within one transaction; only `get` and `get_by_key` ask whose they are."""
 
     def __init__(self, db: AsyncSession) -> None:
         self._db = db
@@ -99,8 +95,7 @@ class TurnRepository:
 
     async def list_by_id(self, turn_ids: Collection[int]) -> Sequence[StoredTurn]:
         """Any user's turns, for those who follow them already."""
-        rows = await self._db.execute(_GET.where(_TURNS.c.id.in_(turn_ids)))
-        return [StoredTurn(*row) for row in rows]
+        return [StoredTurn(*row) for row in await self._db.execute(_GET.where(_TURNS.c.id.in_(turn_ids)))]
 
     async def open(self, turn: NewTurn) -> Attempt:
         """Begin the first attempt of a new turn; its lease runs from now.
@@ -132,8 +127,8 @@ class TurnRepository:
         error_code: str | None = None,
     ) -> bool:
         """End the attempt; False when it is not the running one any more."""
-        values = {"new_status": status, "new_answer": answer_id, "text": partial, "code": error_code}
-        ended = await self._db.execute(_END, {**_of(attempt), **values})
+        end = {"new_status": status, "new_answer": answer_id, "text": partial, "code": error_code}
+        ended = await self._db.execute(_END, _of(attempt) | end)
         return ended.scalar_one_or_none() is not None
 
     async def save_partials(self, partials: Mapping[Attempt, str]) -> None:
@@ -175,8 +170,8 @@ class TurnRepository:
 
     async def list_stop_requested(self, owner: str) -> Sequence[Attempt]:
         """The owner's running turns that somebody asked to stop."""
-        asked = select(_TURNS.c.id, _TURNS.c.attempt).where(_TURNS.c.owner == owner, _is_running())
-        return [Attempt(*row) for row in await self._db.execute(asked.where(_TURNS.c.stop_requested))]
+        asked = select(_TURNS.c.id, _TURNS.c.attempt).where(_TURNS.c.owner == owner, _TURNS.c.stop_requested)
+        return [Attempt(*row) for row in await self._db.execute(asked.where(_is_running()))]
 
     async def release_key(self, turn_id: int) -> None:
         """Forget the turn's idempotency key, so that it can name another request."""
@@ -220,11 +215,10 @@ def _of_attempt() -> ColumnElement[bool]:
 # Put together once, on the bare tables: see repositories/sessions.py.
 _TURNS, _MESSAGES = (cast("Table", model.__table__) for model in (Turn, Message))
 _QUESTIONS, _ANSWERS = _MESSAGES.alias("question"), _MESSAGES.alias("answer")
+_OWN_FIELDS = StoredTurn._fields[: StoredTurn._fields.index("question")]
 _GET = (
-    select(_TURNS.c.id, _TURNS.c.session_id, _TURNS.c.user_id, _TURNS.c.question_id, _TURNS.c.answer_id)
-    .add_columns(_TURNS.c.status, _TURNS.c.attempt, _TURNS.c.request_hash, _TURNS.c.partial, _TURNS.c.error_code)
-    .add_columns(_TURNS.c.created_at, _TURNS.c.finished_at)
-    .add_columns(_QUESTIONS.c.content, _ANSWERS.c.content, _ANSWERS.c.sources, _ANSWERS.c.metadata)
+    select(*(_TURNS.c[name] for name in _OWN_FIELDS), _QUESTIONS.c.content)
+    .add_columns(_ANSWERS.c.content, _ANSWERS.c.sources, _ANSWERS.c.metadata)
     .join_from(_TURNS, _QUESTIONS, _QUESTIONS.c.id == _TURNS.c.question_id)
     .outerjoin(_ANSWERS, _ANSWERS.c.id == _TURNS.c.answer_id)
 )

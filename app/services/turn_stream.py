@@ -11,7 +11,7 @@ from app.schemas.stream import AnswerMetadata, Chunk, SourceUrlChunk, StartMetad
 from app.services.turn_view import TurnEnd, TurnView
 
 HEARTBEAT_SECONDS = 10
-MAX_DELTA_CHARS = 16_384
+MAX_DELTA_CHARS = 4096
 TEXT_ID = "answer"
 EVENT_ID = re.compile(r"(?P<turn>[0-9]{1,19}):(?P<position>[0-9]{1,10})(:(?P<attempt>[0-9]{1,9}))?")
 
