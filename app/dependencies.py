@@ -186,6 +186,14 @@ async def prefers_async(
 PrefersAsync = Annotated[bool, Depends(prefers_async)]
 
 
+async def prefers_stream(request: Request) -> bool:
+    """Whether the client asks for events."""
+    return "text/event-stream" in request.headers.get("accept", "")
+
+
+PrefersStream = Annotated[bool, Depends(prefers_stream)]
+
+
 async def get_last_event_id(
     request: Request,
     last_event_id: Annotated[

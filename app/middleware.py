@@ -63,9 +63,16 @@ class RequestLogMiddleware:
                 status = message["code"]
             await send(message)
 
+        async def receive_and_look() -> Message:
+            nonlocal status
+            message = await receive()
+            if message["type"] == "websocket.disconnect":
+                status = status or message["code"]
+            return message
+
         with bound_contextvars(request_id=request_id):
             try:
-                await self.app(scope, receive, send_with_id)
+                await self.app(scope, receive_and_look, send_with_id)
             finally:
                 level = logging.INFO if scope["path"].startswith(API_PREFIX) else logging.DEBUG
                 took = 1000 * (time.perf_counter() - started)

@@ -1,6 +1,7 @@
 """How `ragchat serve` runs uvicorn: with a limit on request heads, and time to finish when it is told to stop."""
 
 import asyncio
+import socket
 from contextlib import suppress
 from types import FrameType
 
@@ -80,6 +81,15 @@ class DrainingServer(uvicorn.Server):
         with suppress(asyncio.CancelledError):
             await self._draining
         await chat.drain()  # nothing is left to do, unless it was hurried
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close; whoever does not take the last of their response is hung up on, which is no error of ours."""
+        asyncio.get_running_loop().call_later(CLOSING_SECONDS / 2, self._hang_up)
+        await super().shutdown(sockets)
+
+    def _hang_up(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal to stop: the first one begins it, another one hurries."""

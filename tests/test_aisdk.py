@@ -15,8 +15,10 @@ from alembic.command import upgrade
 from tests.aisdk.clients import VERSIONS, Clients, find_npm, lay_out
 from tests.conftest import SignedIn, alembic_config
 from tests.rag import BODIES, SOURCES, FakeRag
+from tests.rag_stream import GATED_FIRST, GATED_REST
 from tests.server import LiveServer, make_settings, running_server
 
+CHAT = "/api/v1/chatbot/chat/"
 TURNS = "/api/v1/chatbot/turns"
 
 each_version = pytest.mark.parametrize("version", VERSIONS)
@@ -138,6 +140,38 @@ class TestAiSdk:
         assert turn["status"] == "completed"
         assert answer["text"] == turn["response"]
         assert len(rag.journal) == 1
+
+    @pytest.mark.parametrize("question", ["once:500", "gated:stopped"])
+    async def test_asks_again_for_the_same_turn_on_a_page_that_was_opened_later(
+        self, clients: Clients, alice: SignedIn, rag: FakeRag, version: str, question: str
+    ) -> None:
+        body = (await alice.http.post(CHAT, json={"message": question}, headers={"Prefer": "respond-async"})).json()
+        if question == "gated:stopped":
+            await rag.until_streaming("stopped")
+            await alice.http.post(f"{TURNS}/{body['turn_id']}/stop/")
+            rag.release("stopped")
+        else:
+            await alice.http.get(f"{TURNS}/{body['turn_id']}/stream/")
+        client = await clients.ai_sdk(version, "again", str(body["session_id"]))
+        end = await client.end()
+        turn = (await alice.http.get(f"{TURNS}/{body['turn_id']}/")).json()["data"]
+        assert (turn["status"], turn["attempt"], end["status"]) == ("completed", 2, "ready")
+        assert [message["role"] for message in end["messages"]] == ["user", "assistant"]
+        assert end["messages"][1]["text"] == turn["response"]
+
+    async def test_a_stopped_answer_is_made_again(
+        self, clients: Clients, alice: SignedIn, rag: FakeRag, version: str
+    ) -> None:
+        client = await clients.ai_sdk(version, "stopped", "gated:again")
+        await rag.until_streaming("again")
+        (session,) = (await alice.http.get("/api/v1/chatbot/sessions/")).json()["data"]
+        detail = (await alice.http.get(f"/api/v1/chatbot/sessions/{session['id']}/")).json()["data"]
+        await alice.http.post(f"{TURNS}/{detail['active_turn']['id']}/stop/")
+        await client.until("stopped")
+        rag.release("again")
+        end = await client.end()
+        assert [message["text"] for message in end["messages"]] == ["gated:again", GATED_FIRST + GATED_REST]
+        assert len(rag.journal) == 2
 
     async def test_joins_on_a_page_that_was_opened_later(
         self, clients: Clients, alice: SignedIn, rag: FakeRag, version: str

@@ -77,7 +77,16 @@ class TestHttpApi:
         body = (await alice.http.get(f"{CHATBOT}/sessions/{session_id}/")).json()
         detail = body["data"]
         assert body["success"] is True
-        assert detail.keys() == {"id", "title", "messages", "message_count", "created_at", "updated_at", "active_turn"}
+        assert detail.keys() == {
+            "id",
+            "title",
+            "messages",
+            "message_count",
+            "created_at",
+            "updated_at",
+            "active_turn",
+            "retryable_turns",
+        }
         assert (detail["id"], detail["title"], detail["message_count"]) == (session_id, "리스트와 튜플의 차이는?", 2)
         for message in detail["messages"]:
             assert message.keys() == {"id", "role", "content", "sources", "metadata", "created_at"}

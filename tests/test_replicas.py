@@ -257,7 +257,7 @@ class TestDrain:
                 server.tell_to_stop()
                 await stream.read()
         failure = stream.of("data-error")["data"]
-        assert (failure["code"], failure["retryable"]) == ("shutting_down", True)
+        assert (failure["code"], failure["retryable"]) == ("turn_interrupted", True)
         async with replicas.first.client(Authorization=f"Bearer {user.token}") as http:
             turn = await read_turn(http, stream.start["turn_id"])
             assert (turn["status"], turn["response"]) == ("interrupted", GATED_FIRST)
@@ -299,7 +299,7 @@ class TestDrain:
                 server.tell_to_stop()
                 await stream.read()
             await user.http.aclose()
-        assert stream.of("data-error")["data"]["code"] == "shutting_down"
+        assert stream.of("data-error")["data"]["code"] == "turn_interrupted"
 
     @staticmethod
     async def until_draining(server: LiveServer) -> None:

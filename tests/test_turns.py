@@ -12,7 +12,7 @@ from tests.conftest import SignedIn, count, deactivate
 from tests.rag import GOOD, SOURCES, FakeRag
 from tests.rag_stream import GATED_FIRST, GATED_REST
 from tests.server import LiveServer
-from tests.streams import read_stream, streaming
+from tests.streams import Stream, read_stream, streaming
 
 CHAT = "/api/v1/chatbot/chat/"
 STREAM = "/api/v1/chatbot/chat/stream/"
@@ -153,6 +153,22 @@ class TestRespondAsync:
         assert response.status_code == 200
 
 
+class TestSessionDetail:
+    async def test_names_the_turn_that_runs_and_those_that_can_be_retried(self, alice: SignedIn, rag: FakeRag) -> None:
+        failed = (await alice.http.post(CHAT, json={"message": "status:500"})).json()
+        in_session = {"session_id": failed["session_id"]}
+        await alice.http.post(CHAT, json={"message": "hi", **in_session})
+        body = {"message": "gated:detail", **in_session}
+        running = (await alice.http.post(CHAT, json=body, headers=ASYNC)).json()
+        detail = (await alice.http.get(f"/api/v1/chatbot/sessions/{failed['session_id']}/")).json()["data"]
+        assert (detail["active_turn"]["id"], detail["active_turn"]["status"]) == (running["turn_id"], "running")
+        (retryable,) = detail["retryable_turns"]
+        assert retryable == await read_turn(alice, failed["turn_id"])
+        assert retryable["question_id"] == detail["messages"][0]["id"]
+        assert retryable["error"] == {"code": "rag_error", "text": failed["error"], "retryable": True}
+        rag.release("detail")
+
+
 class TestOneAtATime:
     async def test_second_question_is_refused_while_one_runs(self, alice: SignedIn, rag: FakeRag) -> None:
         running = (await alice.http.post(CHAT, json={"message": "gated:busy"}, headers=ASYNC)).json()
@@ -254,7 +270,8 @@ class TestRetry:
         await alice.http.post(f"{TURNS}/{running['turn_id']}/stop/")
         await alice.http.post(f"{TURNS}/{running['turn_id']}/retry/")
         turn = await finished_turn(alice, running["turn_id"])  # nobody releases it: a time-out
-        assert (turn["status"], turn["message_id"], turn["response"]) == ("failed", None, GATED_FIRST)
+        assert (turn["status"], turn["response"]) == ("failed", GATED_FIRST)
+        assert turn["error"]["code"] == "rag_timeout"
         detail = await alice.http.get(f"/api/v1/chatbot/sessions/{running['session_id']}/")
         assert [m["content"] for m in detail.json()["data"]["messages"]] == ["gated:kept", GATED_FIRST]
 
@@ -271,6 +288,18 @@ class TestRetry:
         await alice.http.post(CHAT, json={"message": "third", "session_id": failed["session_id"]})
         history = [m["content"] for m in rag.journal[-1]["chat_history"]]
         assert history == ["once:500 late", GOOD["answer"], "second", GOOD["answer"]]
+
+    async def test_answer_of_a_retry_comes_as_a_stream_where_that_is_asked_for(
+        self, alice: SignedIn, rag: FakeRag
+    ) -> None:
+        failed = (await alice.http.post(CHAT, json={"message": "once:500"})).json()
+        url, events = f"{TURNS}/{failed['turn_id']}/retry/", {"Accept": "text/event-stream"}
+        for _ in range(2):  # the second time it is completed already
+            async with alice.http.stream("POST", url, headers=events) as response:
+                stream = Stream(response)
+                await stream.read()
+            assert (stream.text, stream.start["attempt"]) == (GOOD["answer"], 2)
+        assert len(rag.journal) == 2
 
     async def test_completed_turn_is_given_as_it_is(self, alice: SignedIn, rag: FakeRag) -> None:
         turn_id = (await read_stream(alice.http, STREAM, json={"message": "stream:2"})).start["turn_id"]

@@ -93,6 +93,11 @@ class TurnRepository:
         """The turn that runs in the session; whose the session is, its repository knows."""
         return await self._first(_GET.where(_TURNS.c.session_id == session_id, _is_running()))
 
+    async def list_open(self, session_id: int) -> Sequence[StoredTurn]:
+        """The session's turns that are not completed: the running one, and those that can be retried."""
+        is_open = and_(_TURNS.c.session_id == session_id, _TURNS.c.status != TurnStatus.COMPLETED)
+        return [StoredTurn(*row) for row in await self._db.execute(_GET.where(is_open).order_by(_TURNS.c.id))]
+
     async def list_by_id(self, turn_ids: Collection[int]) -> Sequence[StoredTurn]:
         """Any user's turns, for those who follow them already."""
         return [StoredTurn(*row) for row in await self._db.execute(_GET.where(_TURNS.c.id.in_(turn_ids)))]

@@ -17,7 +17,6 @@ from app.core.tokens import TokenKind
 from app.dependencies import Services, ServicesDep
 from app.error_handlers import error_read, invalid_request
 from app.routers.turn_read import turn_read
-from app.schemas.base import ResponseModel
 from app.schemas.frames import (
     CLIENT_FRAME,
     CLIENT_FRAME_TYPES,
@@ -194,8 +193,10 @@ class Connection:
                     continue  # the protocol has its own heartbeats
                 await self._websocket.send_text(to_json({**what, **about}).decode())
 
-    async def _send(self, frame: ResponseModel) -> None:
-        await self._websocket.send_text(frame.model_dump_json(exclude_none=True))
+    async def _send(self, frame: ReadyFrame | TurnFrame | ErrorFrame) -> None:
+        # A turn has its nulls, as over HTTP; the envelope of an error leaves out what it has not.
+        is_error = isinstance(frame, ErrorFrame)
+        await self._websocket.send_text(frame.model_dump_json(exclude_none=is_error))
 
     def _refusal(self, error: AppError, ref: str | None) -> ErrorFrame:
         envelope = error_read(error, self._language, self._websocket.scope["state"]["request_id"])

@@ -37,10 +37,14 @@ data: {"type":"text-delta","id":"answer","delta":"리스트(list)"}
 """
 STREAM_RESPONSE: dict[str, Any] = {
     "model": StreamEvent,
+    "headers": {
+        STREAM_HEADER: {"description": "The version of the format.", "schema": {"type": "string", "example": "v1"}}
+    },
     "content": {"text/event-stream": {"example": EXAMPLE}},
-    "description": "Server-sent events: each has an `id`, to resume behind it, and one of these as its `data`; the "
-    "last one's data is `[DONE]`. A comment comes every 10 s when nothing else does. Failures end in `data-error` and "
-    "`error`, a stop in `abort`. A stream that ends without `[DONE]` broke off: join it again with `Last-Event-ID`.",
+    "description": "Server-sent events: each has an `id`, `<turn>:<code points>[:<attempt>]`, to resume behind it, and "
+    "one of these as its `data`; the last one's data is `[DONE]`. A comment comes every 10 s when nothing else does. "
+    "Failures end in `data-error` and `error`, a stop in `abort`. A stream that ends without `[DONE]` broke off: join "
+    "it again with `Last-Event-ID`.",
 }
 
 

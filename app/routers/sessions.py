@@ -38,15 +38,20 @@ async def list_sessions(user: CurrentUser, sessions: SessionsDep, page: PageDep)
 
 
 @router.get("/{session_id}/", summary="Read a session", responses=errors(NotFoundError))
-async def read_session(
-    session_id: PathId, user: CurrentUser, sessions: SessionsDep, messages: MessagesDep, turns: TurnsDep
+async def read_session(  # noqa: PLR0913, PLR0917 - what it shows comes from that many tables
+    session_id: PathId,
+    user: CurrentUser,
+    sessions: SessionsDep,
+    messages: MessagesDep,
+    turns: TurnsDep,
+    language: Language,
 ) -> Success[SessionDetailRead]:
     """The whole conversation, oldest message first."""
     session = await sessions.get(session_id, user_id=user.id)
     if session is None:
         raise NotFoundError
-    # The turn first: should it end in between, its answer is among the messages.
-    running = await turns.get_running(session_id)
+    # The turns first: should one end in between, its answer is among the messages.
+    open_turns = [turn_read(turn, language) for turn in await turns.list_open(session_id)]
     rows = await messages.list_for(session_id)
     detail = SessionDetailRead.model_construct(  # of what the database holds already: nothing to validate
         None,
@@ -54,7 +59,8 @@ async def read_session(
         title=session.title,
         messages=cast("list[MessageRead]", rows),
         message_count=len(rows),
-        active_turn=turn_read(running) if running else None,
+        active_turn=next((turn for turn in open_turns if turn.status == "running"), None),
+        retryable_turns=[turn for turn in open_turns if turn.status != "running"],
         created_at=session.created_at,
         updated_at=session.updated_at,
     )

@@ -10,10 +10,11 @@ from app.core.errors import (
     InvalidRequestError,
     NotAuthenticatedError,
     NotFoundError,
+    OverloadedError,
     ShuttingDownError,
     TurnInProgressError,
 )
-from app.dependencies import CallerId, ChatDep, Language, LastEventId
+from app.dependencies import CallerId, ChatDep, Language, LastEventId, PrefersStream
 from app.routers.event_stream import STREAM_RESPONSE, EventStream, stream_errors
 from app.routers.json_route import JsonRoute
 from app.routers.turn_read import turn_read
@@ -74,14 +75,24 @@ async def stop_turn(turn_id: PathId, caller_id: CallerId, chat: ChatDep, languag
     status_code=202,
     response_model=TurnAccepted,
     responses={
-        200: {"model": Success[TurnRead], "description": "It was completed already; nothing was started."},
+        200: {
+            "model": Success[TurnRead],
+            "description": "It was completed already, and nothing was started; or the stream that was asked for.",
+        },
         202: {"headers": LOCATION_HEADER},
-        **errors(*READING_ERRORS, TurnInProgressError, ShuttingDownError),
+        **errors(*READING_ERRORS, TurnInProgressError, OverloadedError, ShuttingDownError),
     },
 )
-async def retry_turn(turn_id: PathId, caller_id: CallerId, chat: ChatDep, language: Language) -> Response:
-    """Try again to answer a question that got no answer, or only a stopped one. It is not stored a second time."""
+async def retry_turn(
+    turn_id: PathId, caller_id: CallerId, chat: ChatDep, language: Language, prefers_stream: PrefersStream
+) -> Response:
+    """Try again to answer a question that got no answer, or only a stopped one. It is not stored a second time.
+
+    With `Accept: text/event-stream` the answer comes as a stream, as from `POST chat/stream/`.
+    """
     opened = await chat.retry(turn_id, user_id=caller_id)
+    if prefers_stream:
+        return EventStream(events_of(opened.view, language=language))
     if opened.is_replay:
         turn = Success[TurnRead](data=turn_read(await chat.get(turn_id, user_id=caller_id), language))
         return Response(turn.model_dump_json(), media_type="application/json")

@@ -65,6 +65,10 @@ class SessionDetailRead(SessionRead):
     messages: list[MessageRead]
     message_count: int = Field(description="Questions and answers together.", examples=[15])
     active_turn: TurnRead | None = Field(description="The turn that runs in this session; join its stream.")
+    retryable_turns: list[TurnRead] = Field(
+        description="Turns that ended without being completed, oldest first; `question_id` says of which message.",
+        examples=[[]],
+    )
 
 
 class SessionUpdate(RequestModel):

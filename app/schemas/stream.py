@@ -15,17 +15,18 @@ class StartMetadata(TypedDict):
     session_id: int
     turn_id: int
     question_id: int
-    attempt: int
-    offset: int
-    """How many code points of the answer were left out, because `Last-Event-ID` says that the client has them."""
+    attempt: Annotated[int, Field(description="Counts the retries, from 1: another attempt has another text.")]
+    offset: Annotated[
+        int, Field(description="Code points of the answer that were left out, for `Last-Event-ID` says you have them.")
+    ]
 
 
 class StartChunk(TypedDict):
     """The first chunk of every stream, also of one that goes on where another broke off."""
 
     type: Literal["start"]
-    messageId: str
-    """The same on every connection, so that the AI SDK's clients know a message that they have in part."""
+    # The AI SDK's clients know by it a message that they have in part.
+    messageId: Annotated[str, Field(description="The same on every connection of the turn.")]
     messageMetadata: StartMetadata
 
 
@@ -74,7 +75,7 @@ class AnswerMetadata(TypedDict):
     turn_id: int
     question_id: int
     message_id: int
-    metadata: dict[str, Any]
+    metadata: Annotated[dict[str, Any], Field(description="The answer's; `status` is `stopped` when it was stopped.")]
 
 
 class MetadataChunk(TypedDict):

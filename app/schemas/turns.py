@@ -25,7 +25,11 @@ class TurnRead(ResponseModel):
     id: int = Field(description="The turn's id.", examples=[5])
     session_id: int = Field(description="The session it belongs to.", examples=[123])
     question_id: int = Field(description="The id of the stored question.", examples=[455])
-    message_id: int | None = Field(description="The id of the stored answer; null without one.", examples=[456])
+    message_id: int | None = Field(
+        description="The id of the stored answer; null without one. While a stopped turn is tried again, and when that "
+        "fails, it is the stopped answer, which the next one replaces.",
+        examples=[456],
+    )
     status: TurnStatusName = Field(
         description="`running` until it ends: `completed`, `failed`, `cancelled` by a stop, or `interrupted` because "
         "the process that worked on it is gone. All ends but `completed` can be retried.",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from app.core.database import Database
-from app.core.errors import AppError, InternalError, RagError, ShuttingDownError, TurnInterruptedError, TurnStoppedError
+from app.core.errors import AppError, InternalError, RagError, TurnInterruptedError, TurnStoppedError
 from app.core.tasks import Tasks
 from app.models import TurnStatus
 from app.repositories.turns import Attempt
@@ -165,6 +165,6 @@ class TurnRunner:
 
 def _stopped(job: Job) -> Ending:
     if job.stop_reason is StopReason.SHUTDOWN:
-        return Ending(TurnStatus.INTERRUPTED, error=ShuttingDownError("the turn did not end in time"))
+        return Ending(TurnStatus.INTERRUPTED, error=TurnInterruptedError("the process ended before the answer did"))
     details = {"status": "stopped", "response_time": round(time.perf_counter() - job.started, 3)}
     return Ending(TurnStatus.CANCELLED, details=details, error=TurnStoppedError())

@@ -90,6 +90,18 @@ const scenarios = {
     open((await response.json()).data);
     await untilWhole();
   },
+  // A page is opened after a question has failed, or its answer was stopped.
+  async again() {
+    const response = await realFetch(`${api}/sessions/${argument}/`, { headers: { Authorization: `Bearer ${token}` } });
+    open((await response.json()).data);
+    await chat.regenerate();
+  },
+  // The answer is stopped on this very page.
+  async stopped() {
+    await chat.sendMessage({ text: argument });
+    say('stopped');
+    await chat.regenerate();
+  },
 };
 
 open();
