@@ -133,14 +133,14 @@ class TurnRepository:
     ) -> bool:
         """End the attempt; False when it is not the running one any more."""
         end = {"new_status": status, "new_answer": answer_id, "text": partial, "code": error_code}
-        ended = await self._db.execute(_END, _of(attempt) | end)
+        ended = await self._db.execute(_END, attempt._asdict() | end)
         return ended.scalar_one_or_none() is not None
 
     async def save_partials(self, partials: Mapping[Attempt, str]) -> None:
         """Write down how far these answers have come, where their attempts still run."""
         # By id, as `renew` locks them: the two run side by side.
         await self._db.execute(
-            _SAVE_PARTIAL, [{**_of(attempt), "text": text} for attempt, text in sorted(partials.items())]
+            _SAVE_PARTIAL, [{**key._asdict(), "text": text} for key, text in sorted(partials.items())]
         )
 
     async def renew(self, owner: str, turn_ids: Sequence[int]) -> Sequence[Attempt]:
@@ -171,7 +171,7 @@ class TurnRepository:
 
     async def request_stop(self, attempt: Attempt) -> None:
         """Ask the owner, wherever it runs, to stop the attempt."""
-        await self._db.execute(_REQUEST_STOP, _of(attempt))
+        await self._db.execute(_REQUEST_STOP, attempt._asdict())
 
     async def list_stop_requested(self, owner: str) -> Sequence[Attempt]:
         """The owner's running turns that somebody asked to stop."""
@@ -197,10 +197,6 @@ def _conflicts() -> Iterator[None]:
 
 def _is_running() -> ColumnElement[bool]:
     return _TURNS.c.status == TurnStatus.RUNNING
-
-
-def _of(attempt: Attempt) -> dict[str, Any]:
-    return {"turn_id": attempt.turn_id, "number": attempt.number}
 
 
 def _interrupt() -> ReturningUpdate[int]:
