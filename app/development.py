@@ -73,6 +73,7 @@ def _service_environment(port: int, rag_port: int) -> dict[str, str]:
         "RUNPOD_RAG_URL": f"http://{LOOPBACK}:{rag_port}",
         "HOST": LOOPBACK,
         "PORT": str(port),
+        "DRAIN_SECONDS": str(STOP_SECONDS / 2),  # nobody at a terminal waits a minute for Ctrl-C
         "CORS_ORIGINS": os.environ.get("CORS_ORIGINS", FRONT_END_ORIGINS),
         "LOG_FORMAT": os.environ.get("LOG_FORMAT", "console"),
     }
