@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from alembic.command import upgrade
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app.models import Turn, TurnStatus
 from tests.conftest import SignedIn, alembic_config, sign_up
@@ -76,6 +76,13 @@ async def until_ended(server: LiveServer, turn_id: int) -> Turn:
             if turn.status is not TurnStatus.RUNNING:
                 return turn
             await asyncio.sleep(0.1)
+
+
+async def until_waiting_for_locks(server: LiveServer, number: int) -> None:
+    statement = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    async with asyncio.timeout(5), server.database.transaction(read_only=True) as db:
+        while (await db.execute(statement)).scalar_one() < number:  # noqa: ASYNC110 - locks tell nobody
+            await asyncio.sleep(0.01)
 
 
 class TestFollowing:
@@ -285,6 +292,24 @@ class TestDrain:
             replicas.there, f"{TURNS}/{turn_id}/stream/", headers={"Last-Event-ID": stream.ids[-1]}
         )
         assert stream.text + rest.text == GATED_FIRST + GATED_REST
+
+    async def test_question_that_is_just_being_stored_is_answered_before_the_process_ends(
+        self, replicated_url: str, rag: FakeRag
+    ) -> None:
+        settings = make_settings(database_url=replicated_url, runpod_rag_url=rag.url, rag_timeout_seconds=30)
+        async with running_server(settings) as server:
+            user = await sign_up(server, f"just{datetime.now(UTC).timestamp()}")
+            async with server.database.transaction() as db:
+                await db.execute(text("LOCK TABLE chat_messages"))  # nobody stores a question now
+                asking = [
+                    asyncio.create_task(user.http.post(CHAT, json={"message": question}))
+                    for question in ("hi", "slow:0.5")
+                ]
+                await until_waiting_for_locks(server, 2)
+                server.tell_to_stop()
+                await self.until_draining(server)
+            assert [response.status_code for response in await asyncio.gather(*asking)] == [200, 200]
+            await user.http.aclose()
 
     async def test_second_signal_hurries(self, replicated_url: str, rag: FakeRag) -> None:
         settings = make_settings(

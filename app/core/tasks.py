@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from app.core.errors import DatabaseUnavailableError
@@ -19,7 +20,7 @@ class Tasks:
     """
 
     def __init__(self) -> None:
-        self._tasks: set[asyncio.Task[Any]] = set()  # the event loop itself holds tasks weakly
+        self._tasks: set[asyncio.Future[Any]] = set()  # the event loop itself holds tasks weakly
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -37,10 +38,22 @@ class Tasks:
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
 
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """The block counts as one of the tasks: one may come of it, and whoever waits for all must not miss it."""
+        coming = asyncio.get_running_loop().create_future()
+        self._tasks.add(coming)
+        try:
+            yield
+        finally:
+            self._tasks.discard(coming)
+            coming.cancel()
+
     async def wait(self, seconds: float) -> bool:
-        """Return when nothing runs any more, or the time is up; whether nothing does."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=seconds)
+        """Return when nothing runs any more, nor what came meanwhile, or the time is up; whether nothing does."""
+        end = asyncio.get_running_loop().time() + seconds
+        while self._tasks and (left := end - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
         return not self._tasks
 
     async def close(self) -> None:

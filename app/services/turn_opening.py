@@ -17,7 +17,6 @@ from app.core.errors import (
     NotAuthenticatedError,
     NotFoundError,
     OverloadedError,
-    ShuttingDownError,
     TurnInProgressError,
 )
 from app.core.queues import Places
@@ -94,12 +93,11 @@ class TurnOpening:
 
     @asynccontextmanager
     async def _admitted(self) -> AsyncIterator[None]:
-        if self._runner.is_draining:
-            raise ShuttingDownError
         # Whoever waits too long has a client about to give up; in a flood, the work for those who gave up would
         # leave no time for the others.
         refusal = OverloadedError("too many questions wait to be stored")
-        with self._places.take(MAX_TURNS - len(self._runner), "too many turns are running"):
+        is_full = "too many turns are running"
+        with self._runner.admission(), self._places.take(MAX_TURNS - len(self._runner), is_full):
             async with turn_in_queue(self._openings, OPENING_SECONDS, refusal):
                 yield
 

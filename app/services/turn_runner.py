@@ -7,11 +7,12 @@ import socket
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 
 from app.core.database import Database
-from app.core.errors import AppError, InternalError, RagError, TurnInterruptedError, TurnStoppedError
+from app.core.errors import AppError, InternalError, RagError, ShuttingDownError, TurnInterruptedError, TurnStoppedError
 from app.core.tasks import Tasks
 from app.models import TurnStatus
 from app.repositories.turns import Attempt
@@ -82,6 +83,18 @@ class TurnRunner:
     def get(self, attempt: Attempt) -> Job | None:
         """The attempt, if this process works on it."""
         return self._jobs.get(attempt)
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """The time in which an attempt is committed that `start` will get: draining waits for it.
+
+        Raises:
+            ShuttingDownError: nothing new is taken.
+        """
+        if self.is_draining:
+            raise ShuttingDownError
+        with self._tasks.expecting():
+            yield
 
     def start(self, job: Job) -> TurnView:
         """Begin to work on an attempt that was committed."""

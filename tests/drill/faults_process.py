@@ -141,7 +141,7 @@ async def drain_ends(rig: Rig, rounds: int) -> Played:
     turns = (await rig.database.facts([asks[0].caller.id])).turns
     played.expect({turn.status for turn in turns} == {"interrupted"}, f"ended {[turn.status for turn in turns]}")
     codes = {turn.error_code for turn in turns}
-    played.expect(codes == {"shutting_down"}, f"error codes {codes}")
+    played.expect(codes == {"turn_interrupted"}, f"error codes {codes}")
     kept, streamed = sum(bool(turn.partial) for turn in turns), sum(number % 4 > 1 for number in range(rounds))
     played.expect(kept == streamed, f"{kept} partial texts were kept, of {streamed} streamed turns")
     await replica.restart()
