@@ -54,11 +54,14 @@ class Replica:
         self.environment = {**environment, "PORT": str(self.port), "DRILL_GAUGES": str(self._gauges)}
         self._process: asyncio.subprocess.Process | None = None
         self.stands_still = False
+        self.was_ready = False
+        """Since its last start; before, a signal would end it."""
         self._asking = asyncio.Lock()
 
     async def start(self, **extra: str) -> None:
         """Start the process; it is not ready yet."""
         self.starts += 1
+        self.was_ready = False
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, env=self.environment | extra, cwd=ROOT, stdout=log, stderr=log
@@ -73,6 +76,7 @@ class Replica:
             return await self.is_ready()
 
         await until(is_ready, seconds=seconds, what=f"{self.name} is ready")
+        self.was_ready = True
 
     async def is_ready(self) -> bool:
         """Whether the replica takes requests now."""

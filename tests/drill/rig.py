@@ -176,7 +176,7 @@ class Rig:
         return [line for replica, mark in marks for line in replica.crashes(mark)]
 
     async def _gauges(self) -> list[tuple[str, Gauges, Gauges]]:
-        awake = [replica for replica in self.replicas if replica.is_running and not replica.stands_still]
+        awake = [r for r in self.replicas if r.is_running and r.was_ready and not r.stands_still]
         held = await asyncio.gather(*map(_held, awake))
         return [(r.name, self._baselines.get(r.name, now), now) for r, now in zip(awake, held, strict=True) if now]
 
