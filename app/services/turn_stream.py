@@ -68,10 +68,8 @@ def offset_of(last_event_id: str, view: TurnView) -> int:
     match = EVENT_ID.fullmatch(last_event_id)
     if match is None or int(match["turn"]) != view.turn_id:
         raise InvalidRequestError([FieldProblem("Last-Event-ID", "is not the id of an event of this turn")])
-    if int(match["attempt"] or 1) != view.attempt.number:
-        return 0
-    # An interrupted turn may have kept less than its viewers saw.
-    return min(int(match["position"]), view.length) if view.end else int(match["position"])
+    # Behind the end of what is stored, too: an interrupted turn may have kept less than its viewers saw.
+    return int(match["position"]) if int(match["attempt"] or 1) == view.attempt.number else 0
 
 
 def _opening(view: TurnView, offset: int) -> Iterator[Chunk]:
