@@ -1,6 +1,7 @@
 """Turns: sent again, looked at, stopped, retried."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,6 +36,13 @@ async def finished_turn(user: SignedIn, turn_id: int) -> dict[str, Any]:
 async def newest_turn(server: LiveServer) -> Turn:
     async with server.database.transaction(read_only=True) as db:
         return (await db.scalars(select(Turn).order_by(Turn.id.desc()).limit(1))).one()
+
+
+@pytest.fixture
+async def patient_alice(patient: LiveServer, alice: SignedIn) -> AsyncIterator[SignedIn]:
+    """Alice at a service that does not give a slow RAG server up after a second."""
+    async with patient.client(Authorization=f"Bearer {alice.token}") as http:
+        yield alice._replace(http=http)
 
 
 class TestIdempotencyKey:
@@ -170,7 +178,8 @@ class TestSessionDetail:
 
 
 class TestOneAtATime:
-    async def test_second_question_is_refused_while_one_runs(self, alice: SignedIn, rag: FakeRag) -> None:
+    async def test_second_question_is_refused_while_one_runs(self, patient_alice: SignedIn, rag: FakeRag) -> None:
+        alice = patient_alice
         running = (await alice.http.post(CHAT, json={"message": "gated:busy"}, headers=ASYNC)).json()
         body = {"message": "second", "session_id": running["session_id"]}
         for url in (CHAT, STREAM):
@@ -181,7 +190,10 @@ class TestOneAtATime:
         await finished_turn(alice, running["turn_id"])
         assert (await alice.http.post(CHAT, json=body)).status_code == 200
 
-    async def test_of_fifty_at_once_one_is_accepted(self, server: LiveServer, alice: SignedIn, rag: FakeRag) -> None:
+    async def test_of_fifty_at_once_one_is_accepted(
+        self, server: LiveServer, patient_alice: SignedIn, rag: FakeRag
+    ) -> None:
+        alice = patient_alice
         session_id = (await alice.http.post(CHAT, json={"message": "first"})).json()["session_id"]
         body = {"message": "gated:fifty", "session_id": session_id}
         posts = [alice.http.post(CHAT, json=body, headers={"Idempotency-Key": f"k{k}", **ASYNC}) for k in range(50)]
