@@ -11,7 +11,7 @@ from starlette.requests import HTTPConnection
 
 from app.core.database import Database
 from app.core.errors import FieldProblem, InvalidRequestError, NotAuthenticatedError
-from app.core.limits import MAX_CURSOR_CHARS, MAX_KEY_CHARS
+from app.core.limits import KEY_PATTERN, MAX_CURSOR_CHARS, MAX_KEY_CHARS
 from app.core.pagination import Cursor, PageRequest
 from app.core.queues import PlacesByUser
 from app.core.tokens import TokenKind, TokenSigner
@@ -156,7 +156,7 @@ IdempotencyKey = Annotated[
         alias="Idempotency-Key",
         min_length=1,
         max_length=MAX_KEY_CHARS,
-        pattern="^[!-~]+$",
+        pattern=KEY_PATTERN,
         description="A name of your choice for this request, such as a UUID, kept for 24 hours: sent again with "
         "it, the same request is never a second question.",
         examples=["7c0e1c0a-6c1b-4b7e-9a52-1d2f3a4b5c6d"],

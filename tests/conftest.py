@@ -96,6 +96,15 @@ async def shared_server(database_url: str, rag_server: FakeRag) -> AsyncIterator
 
 
 @pytest.fixture
+async def own_rag() -> AsyncIterator[FakeRag]:
+    """A RAG server that nobody else talks to."""
+    fake = FakeRag()
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+@pytest.fixture
 async def patient(database_url: str, rag_server: FakeRag) -> AsyncIterator[LiveServer]:
     """A second service on the same database, that waits for its RAG server as long as in production."""
     settings = make_settings(database_url=database_url, runpod_rag_url=rag_server.url, rag_timeout_seconds=60)

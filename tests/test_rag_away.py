@@ -16,15 +16,6 @@ from app.services.rag_transport import AiohttpTransport
 from tests.rag import GOOD, FakeRag
 
 
-@pytest.fixture
-async def own_rag() -> AsyncIterator[FakeRag]:
-    """A RAG server that nobody else talks to."""
-    fake = FakeRag()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
 class CountingTransport(AiohttpTransport):
     """Our transport, with a count of its requests."""
 

@@ -36,15 +36,6 @@ class Listener:
 
 
 @pytest.fixture
-async def own_rag() -> AsyncIterator[FakeRag]:
-    """A RAG server that nobody else talks to."""
-    fake = FakeRag()
-    await fake.start()
-    yield fake
-    await fake.stop()
-
-
-@pytest.fixture
 async def client(own_rag: FakeRag) -> AsyncIterator[RagClient]:
     client = RagClient(own_rag.url, deadline_seconds=5, idle_seconds=0.2)
     yield client

@@ -8,3 +8,4 @@ MAX_TOKEN_CHARS = 4096
 MAX_LIMIT = 1000  # rows of a page
 MAX_CURSOR_CHARS = 64
 MAX_KEY_CHARS = 255  # of an Idempotency-Key
+KEY_PATTERN = "^[!-~]+$"  # printable ASCII without blanks

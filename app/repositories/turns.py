@@ -224,8 +224,7 @@ _GET = (
     .outerjoin(_ANSWERS, _ANSWERS.c.id == _TURNS.c.answer_id)
 )
 _OPEN = (
-    insert(_TURNS)
-    .values(status=TurnStatus.RUNNING, attempt=1, stop_requested=False, partial="")
+    insert(_TURNS)  # the rest of a new turn is its columns' defaults
     .values(lease_expires_at=utc_after(LEASE_SECONDS))
     .values({name: bindparam(name) for name in NewTurn._fields})
     .returning(_TURNS.c.id)

@@ -1,9 +1,9 @@
 """How a stored turn is shown."""
 
-from app.core.errors import TurnStoppedError, error_of
 from app.models import TurnStatus
 from app.repositories.turns import StoredTurn
 from app.schemas.turns import TurnErrorRead, TurnRead
+from app.services.turn_view import end_of
 
 
 def turn_read(turn: StoredTurn, language: str = "") -> TurnRead:
@@ -24,7 +24,7 @@ def turn_read(turn: StoredTurn, language: str = "") -> TurnRead:
 
 
 def _error(turn: StoredTurn, language: str) -> TurnErrorRead | None:
-    if turn.status is TurnStatus.RUNNING or turn.has_answer:
+    error = None if turn.status is TurnStatus.RUNNING else end_of(turn).error
+    if error is None:
         return None
-    error = error_of(turn.error_code or TurnStoppedError.code)
     return TurnErrorRead(code=error.code, text=error.text.for_language(language), retryable=error.retryable)

@@ -1,20 +1,17 @@
-"""The JSON frames of the WebSocket, in both directions."""
+"""The JSON frames of the WebSocket, in both directions; a turn's events are wrapped where they are sent."""
 
-from typing import Annotated, Literal, NotRequired, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import ConfigDict, Field, TypeAdapter
-from typing_extensions import TypedDict
 
-from app.core.limits import MAX_KEY_CHARS, MAX_TOKEN_CHARS
+from app.core.limits import KEY_PATTERN, MAX_KEY_CHARS, MAX_TOKEN_CHARS
 from app.schemas.base import RequestModel, ResponseModel, RowId
 from app.schemas.chat import ChatCreate
 from app.schemas.errors import ErrorRead
-from app.schemas.stream import Chunk
 from app.schemas.turns import TurnRead
 
 MAX_REF_CHARS = 64
 MAX_EVENT_ID_CHARS = 64
-KEY_PATTERN = "^[!-~]+$"
 
 
 class AuthFrame(RequestModel):
@@ -63,32 +60,6 @@ class ReadyFrame(ResponseModel):
     """The token is good; ask."""
 
     type: Literal["ready"] = "ready"
-
-
-class EventFrame(TypedDict):
-    """One event of a turn, as the stream over HTTP has it."""
-
-    type: Literal["event"]
-    ref: NotRequired[str]
-    turn_id: int
-    id: str
-    event: Chunk
-
-
-class DoneFrame(TypedDict):
-    """Nothing comes behind this of the turn."""
-
-    type: Literal["done"]
-    ref: NotRequired[str]
-    turn_id: int
-
-
-class ReconnectFrame(TypedDict):
-    """The turn goes on in another process: connect again, and resume it."""
-
-    type: Literal["reconnect"]
-    ref: NotRequired[str]
-    turn_id: int
 
 
 class TurnFrame(ResponseModel):
