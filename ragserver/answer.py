@@ -1,12 +1,15 @@
 """The words of an answer: quoted from the passages that were found, each with the number of its source."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ragserver import markdown, pieces, tokens
-from ragserver.contract import Confidence, Utterance
+from ragserver import tokens
+from ragserver.contract import Confidence
 from ragserver.evidence import Scale
-from ragserver.store import Hit, Language
+from ragserver.findings import Findings
+from ragserver.reranking import Hit
+from ragserver.tokens import Language
+from ragserver.units import Unit, units
 
 _FIRST_LENGTH = 600
 _FURTHER_LENGTH = 320
@@ -30,32 +33,10 @@ _OPENING: dict[tuple[Language, Confidence], str] = {
         "I could not find anything about this in the documents. Try other words, or ask about something more specific."
     ),
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Findings:
-    """What an answer is written from: the question as it was put, and what was found for it."""
-
-    question: str
-    history: Sequence[Utterance]
-    language: Language
-    confidence: Confidence
-    hits: Sequence[Hit]
-    scale: Scale
-
-
-# The answer stage of the pipeline: it yields the answer in pieces as they come to be, and is closed when nobody
-# waits for it any more.
-Write = Callable[[Findings], AsyncGenerator[str, None]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """A sentence, or a list, table or code block as a whole."""
-
-    kind: markdown.Kind
-    text: str
-    paragraph: int
+_AS_IT_STANDS: dict[Language, str] = {
+    "ko": "영어로 된 문서라서 원문을 그대로 옮깁니다.",
+    "en": "They are in Korean and quoted as they stand.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,29 +45,32 @@ class _Passage:
 
     number: int
     heading: str
-    units: tuple[_Unit, ...]
+    language: Language
+    units: tuple[Unit, ...]
     quality: float
 
 
-async def write(found: Findings) -> AsyncGenerator[str, None]:
-    """Write the extractive answer, which is there at once."""
-    for piece in pieces.split(compose(found.language, found.confidence, found.hits, found.scale)):
-        yield piece
-
-
-def compose(language: Language, confidence: Confidence, hits: Sequence[Hit], scale: Scale) -> str:
-    """Return the answer in Markdown; `[n]` cites the n-th hit."""
-    passages = _worth_quoting(hits, scale, _MOST_PASSAGES[confidence])
-    return "\n\n".join([_OPENING[language, confidence], *map(_render, passages)])
+def compose(found: Findings) -> str:
+    """Return the extractive answer in Markdown; `[n]` cites the n-th hit."""
+    passages = list(_worth_quoting(found.hits, found.scale, _MOST_PASSAGES[found.confidence]))
+    opening = _OPENING[found.language, found.confidence]
+    if passages and all(passage.language != found.language for passage in passages):
+        opening = f"{opening} {_AS_IT_STANDS[found.language]}"
+    return "\n\n".join([opening, *map(_render, passages)])
 
 
 def _worth_quoting(hits: Sequence[Hit], scale: Scale, most: int) -> Iterator[_Passage]:
-    """Yield a passage of the best hit and of those that come close to it, both as a hit and in what they say."""
+    """Yield a passage of the best hit and of those that come close to it, both as a hit and in what they say.
+
+    All are in one language: what follows in the other as a rule says the same again.
+    """
     needed = 0.0
     quoted = 0
     for number, hit in enumerate(hits, start=1):
         if quoted == most or hit.score < _FURTHER_SCORE:
             return
+        if hit.chunk.language != hits[0].chunk.language:
+            continue
         passage = _passage(number, hit, scale, _FURTHER_LENGTH if quoted else _FIRST_LENGTH)
         if passage.quality >= needed:
             yield passage
@@ -98,32 +82,26 @@ def _passage(number: int, hit: Hit, scale: Scale, length: int) -> _Passage:
     """Quote from the unit that fits best; what the heading says counts for every unit under it."""
     heading = hit.chunk.heading.rpartition(" > ")[2]
     assumed = frozenset(tokens.tokens(heading))
-    units = _units(hit.chunk.content)
-    qualities = [scale.coverage(assumed.union(tokens.tokens(unit.text))) - _penalty(unit) for unit in units]
+    found = list(units(hit.chunk.content))
+    qualities = [scale.coverage(assumed.union(tokens.tokens(unit.text))) - _penalty(unit) for unit in found]
     best = qualities.index(max(qualities))
-    start = best - 1 if best and units[best].kind != "prose" and units[best - 1].kind == "prose" else best
-    return _Passage(number, hit.chunk.heading, tuple(_within(units[start:], length)), qualities[best])
+    start = best - 1 if best and found[best].kind != "prose" and found[best - 1].kind == "prose" else best
+    return _Passage(
+        number, hit.chunk.heading, hit.chunk.language, tuple(_within(found[start:], length)), qualities[best]
+    )
 
 
-def _units(content: str) -> list[_Unit]:
-    units = []
-    for paragraph, block in enumerate(markdown.joined_lists(markdown.blocks(content))):
-        texts = markdown.sentences(block.text) if block.kind == "prose" else [block.text]
-        units += [_Unit(block.kind, text, paragraph) for text in texts]
-    return units
-
-
-def _penalty(unit: _Unit) -> float:
+def _penalty(unit: Unit) -> float:
     symbols = sum(char in _CODE_SYMBOLS for char in unit.text)
     code_like = unit.kind == "code" or symbols > _CODE_LIKE * len(unit.text)
     return _CODE_PENALTY if code_like else 0.0
 
 
-def _within(units: Iterable[_Unit], length: int) -> Iterator[_Unit]:
+def _within(found: Iterable[Unit], length: int) -> Iterator[Unit]:
     """Yield the first unit and those after it that fit; what a colon announces is not left behind."""
     used = 0
     announced = True
-    for unit in units:
+    for unit in found:
         allowed = length if unit.kind == "prose" else length * _BLOCK_ALLOWANCE
         if used + len(unit.text) > allowed and not announced:
             return

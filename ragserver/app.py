@@ -12,30 +12,33 @@ from fastapi.exceptions import HTTPException, RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from ragserver import answer, examples
-from ragserver.answer import Write
+from ragserver import examples
 from ragserver.config import Settings
 from ragserver.contract import ChatRequest, ChatResponse, Failure, Health
+from ragserver.indexing import refuse_foreign_file
 from ragserver.negotiation import prefers_events
-from ragserver.pipeline import Pipeline, open_pipeline
-from ragserver.store import refuse_foreign_file
+from ragserver.opening import Opened, open_pipeline
+from ragserver.pipeline import Pipeline
+from ragserver.remote.models import open_models
 from ragserver.streaming import EventStream
 
 _logger = logging.getLogger(__name__)
 _RETRY_AFTER_S: Final = "2"
+_MOST_BYTES: Final = 8 * 1024 * 1024  # many times what the chat service sends
+_EMBED_PAUSE_S: Final = 5.0
 
 
 class State(TypedDict):
     """What lives as long as the server; the pipeline is there when its task is done."""
 
     settings: Settings
-    opening: asyncio.Task[Pipeline]
+    opening: asyncio.Task[Opened]
 
 
 async def get_pipeline(request: Request) -> Pipeline:
     """Return the pipeline; a 503 while the index is built or when it could not be."""
-    if pipeline := _opened(request.state.opening):
-        return pipeline
+    if opened := _opened(request.state.opening):
+        return opened.pipeline
     raise HTTPException(503, "The index is not ready.", headers={"Retry-After": _RETRY_AFTER_S})
 
 
@@ -69,56 +72,72 @@ async def chat(asked: ChatRequest, pipeline: PipelineDep, streamed: StreamedDep)
 
 async def health(request: Request, response: Response) -> Health:
     """Tell whether the index is ready and how much is in it; 503 before it is."""
-    opening: asyncio.Task[Pipeline] = request.state.opening
-    if pipeline := _opened(opening):
-        return Health(status="ok", chunks=pipeline.chunks, documents=pipeline.documents)
+    opening: asyncio.Task[Opened] = request.state.opening
+    if opened := _opened(opening):
+        return opened.health()
     response.status_code = 503
     return Health(status="failed" if opening.done() else "indexing")
 
 
-def create_app(settings: Settings, write: Write = answer.write) -> FastAPI:
-    """Return the ASGI application; its index is opened, and built where needed, once it is started."""
+def create_app(settings: Settings, embed_pause_s: float = _EMBED_PAUSE_S) -> FastAPI:
+    """Return the ASGI application; its index is opened, and built where needed, once it is started.
+
+    Args:
+        settings: What an operator has set.
+        embed_pause_s: How long after a first failure the documents are sent to the embedding model again.
+    """
     app = FastAPI(
         title="Reference RAG server",
-        lifespan=_lifespan(settings, write),
+        lifespan=_lifespan(settings, embed_pause_s),
         redirect_slashes=False,
+        max_body_size=_MOST_BYTES,
         exception_handlers={
             StarletteHTTPException: _http_failure,
             RequestValidationError: _invalid,
             Exception: _bug,
         },
     )
-    responses: dict[int | str, dict[str, Any]] = {200: examples.answered()}
-    responses |= {status: {"model": Failure} for status in (401, 422, 503)}
+    responses: dict[int | str, dict[str, Any]] = {
+        200: examples.answered(),
+        413: {"description": "The body is too large."},
+        **{status: {"model": Failure} for status in (401, 422, 503)},
+    }
     dependencies = [Depends(authorise)]
     app.post("/api/v1/chat", response_model=ChatResponse, dependencies=dependencies, responses=responses)(chat)
     app.get("/health", responses={503: {"model": Health}})(health)
     return app
 
 
-def _lifespan(settings: Settings, write: Write) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
+def _lifespan(settings: Settings, embed_pause_s: float) -> Callable[[FastAPI], AbstractAsyncContextManager[State]]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[State]:
         refuse_foreign_file(settings.rag_db)  # fails the start, where building it fails only the health
-        opening = asyncio.create_task(asyncio.to_thread(open_pipeline, settings, write))
-        opening.add_done_callback(_report)
-        yield State(settings=settings, opening=opening)
-        with suppress(Exception):  # reported when it happened
-            (await opening).close()
+        async with open_models(settings) as models:
+            opening = asyncio.create_task(open_pipeline(settings, models))
+            embedding = asyncio.create_task(_embed(opening, embed_pause_s))
+            yield State(settings=settings, opening=opening)
+            embedding.cancel()
+            with suppress(Exception):  # reported when it happened
+                (await opening).store.close()
+            await asyncio.wait([embedding])
 
     return lifespan
 
 
-def _opened(opening: asyncio.Task[Pipeline]) -> Pipeline | None:
+async def _embed(opening: asyncio.Task[Opened], pause_s: float) -> None:
+    """Report how the opening ended, then have the documents embedded where a remote model does that."""
+    try:
+        opened = await asyncio.shield(opening)
+    except Exception:
+        _logger.exception("The index could not be opened")
+        return
+    _logger.info("Ready: %d chunks of %d documents", opened.store.chunks, opened.store.documents)
+    if opened.embedded:
+        await opened.embedded.keep_complete(pause_s)
+
+
+def _opened(opening: asyncio.Task[Opened]) -> Opened | None:
     return opening.result() if opening.done() and not opening.exception() else None
-
-
-def _report(opening: asyncio.Task[Pipeline]) -> None:
-    if exc := opening.exception():
-        _logger.error("The index could not be opened", exc_info=exc)
-    else:
-        pipeline = opening.result()
-        _logger.info("Ready: %d chunks of %d documents", pipeline.chunks, pipeline.documents)
 
 
 async def _http_failure(_: Request, exc: Exception) -> Response:

@@ -2,23 +2,29 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ragserver import markdown
+from ragserver import markdown, tokens
 from ragserver.markdown import Block
+from ragserver.tokens import Language
 
 _WITH_ITS_CODE = 1.4  # a chunk may grow this much so that an example stays with its explanation
+_LONGEST_CODE = 8000  # beyond it a fence is no example but data; whole, it would make answers of megabytes
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A passage under one heading; `chunk_id` stays the same while document, heading and text do."""
+    """A passage under one heading; `chunk_id` stays the same while document, heading and text do.
+
+    The language is that of the whole document.
+    """
 
     chunk_id: str
     document: str
     heading: str
     content: str
+    language: Language
 
 
 @dataclass(slots=True)
@@ -29,18 +35,21 @@ class _Section:
     size: int
     contents: list[str] = field(default_factory=list)
     _kept: list[str] = field(default_factory=list)
+    _length: int = 0
 
     def add(self, block: Block) -> None:
         for piece in _pieces(block, self.size):
             limit = self.size * _WITH_ITS_CODE if block.kind == "code" else self.size
-            if self._kept and sum(map(len, self._kept)) + len(piece) > limit:
+            if self._kept and self._length + len(piece) > limit:
                 self.close()
             self._kept.append(piece)
+            self._length += len(piece)
 
     def close(self) -> None:
         if self._kept:
             self.contents.append("\n\n".join(self._kept))
             self._kept.clear()
+            self._length = 0
 
 
 def cut(document: str, text: str, size: int) -> list[Chunk]:
@@ -48,6 +57,7 @@ def cut(document: str, text: str, size: int) -> list[Chunk]:
 
     A heading starts a chunk. Chunks that are mostly links lead elsewhere and are left out.
     """
+    language = tokens.written_in(text)
     seen: Counter[tuple[str, str]] = Counter()
     chunks = []
     for section in _sections(text, size):
@@ -56,7 +66,7 @@ def cut(document: str, text: str, size: int) -> list[Chunk]:
                 continue
             seen[section.heading, content] += 1
             chunk_id = _chunk_id(document, section.heading, content, seen[section.heading, content])
-            chunks.append(Chunk(chunk_id, document, section.heading, content))
+            chunks.append(Chunk(chunk_id, document, section.heading, content, language))
     return chunks
 
 
@@ -76,20 +86,37 @@ def _sections(text: str, size: int) -> Iterator[_Section]:
 
 
 def _pieces(block: Block, size: int) -> Iterator[str]:
-    """Yield the block, or what is left of a long one after cutting at lines, sentences or anywhere at last."""
-    if block.kind == "code" or len(block.text) <= size:
+    """Yield the block, or what is left of a long one after cutting at lines, sentences, words or anywhere at last."""
+    if len(block.text) <= (max(_LONGEST_CODE, size) if block.kind == "code" else size):
         yield block.text
-        return
-    parts = markdown.sentences(block.text) if block.kind == "prose" else block.text.split("\n")
-    glue = " " if block.kind == "prose" else "\n"
+    elif block.kind == "prose":
+        yield from _packed(markdown.sentences(block.text), " ", size)
+    else:
+        before, lines, after = markdown.framed(block)
+        room = max(size - len(before) - len(after), size // 2)
+        for piece in _packed(lines, "\n", room):
+            yield f"{before}{piece}{after}"
+
+
+def _packed(parts: Iterable[str], glue: str, size: int) -> Iterator[str]:
     kept = ""
-    for part in (long[at : at + size] for long in parts for at in range(0, len(long), size)):
-        if kept and len(kept) + len(part) > size:
+    for part in (bit for long in parts for bit in _bits(long, size)):
+        if kept and len(kept) + len(glue) + len(part) > size:
             yield kept
             kept = ""
         kept = f"{kept}{glue}{part}" if kept else part
     if kept:
         yield kept
+
+
+def _bits(text: str, size: int) -> Iterator[str]:
+    """Yield a text in bits of this size at most, cut behind a space if there is one in their last half."""
+    start = 0
+    while len(text) - start > size:
+        end = text.rfind(" ", start + size // 2, start + size) + 1 or start + size
+        yield text[start:end].rstrip(" ")
+        start = end
+    yield text[start:]
 
 
 def _chunk_id(document: str, heading: str, content: str, occurrence: int) -> str:

@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 Confidence = Literal["high", "low", "none"]
-Mode = Literal["extractive", "greeting"]
+Mode = Literal["generated", "extractive", "greeting"]
+Fallback = Literal["embed", "rerank", "llm"]
 QUESTION_LENGTH = 8000
 Identifier = int | Annotated[str, StringConstraints(max_length=200)]
 
@@ -43,12 +44,16 @@ class Source(BaseModel):
 class Metadata(BaseModel):
     """How the answer came about."""
 
-    mode: Mode
+    mode: Mode = Field(description="generated: by a language model, extractive: quoted from the sources.")
     confidence: Confidence = Field(
         description="high: an answer, low: the closest passages, none: not in the documents."
     )
+    model: str | None = Field(default=None, examples=["gpt-4.1"], description="The language model, if one wrote it.")
+    degraded: list[Fallback] = Field(
+        default=[], description="Stages whose remote model failed, so that they did with their local form."
+    )
     timings: dict[str, float] = Field(
-        examples=[{"retrieve": 1.2, "total": 2.0}],
+        examples=[{"embed": 0.4, "retrieve": 1.2, "rerank": 0.1, "filter": 0.5, "answer": 0.4, "total": 2.7}],
         description="Milliseconds a stage; in a stream `answer` and `total` hold the time of sending too.",
     )
 
@@ -62,13 +67,17 @@ class ChatResponse(BaseModel):
     metadata: Metadata
 
 
+class Begun(BaseModel):
+    """The passages are found; a stream begins here, so that its client need not wait for the first words."""
+
+
 class Delta(BaseModel):
     """A piece of an answer; all of them, one after the other, are the answer."""
 
     text: str
 
 
-Event = Delta | ChatResponse  # of an answer that is being written; the last one is the answer as a whole
+Event = Begun | Delta | ChatResponse  # of an answer that is being written; the last one is the answer as a whole
 
 
 class BrokenOff(BaseModel):
@@ -90,3 +99,9 @@ class Health(BaseModel):
     status: Literal["ok", "indexing", "failed"]
     chunks: int = 0
     documents: int = 0
+    models: dict[Fallback, str] = Field(
+        default={}, examples=[{"llm": "gpt-4.1"}], description="The remote models; what is not there is local."
+    )
+    embedded: bool | None = Field(
+        default=None, description="Whether the remote model has embedded all documents; until then local vectors serve."
+    )

@@ -6,25 +6,34 @@ from dataclasses import dataclass
 from typing import Self
 
 from ragserver import tokens
+from ragserver.chunks import Chunk
 from ragserver.question import Concept
 from ragserver.store import Store
+from ragserver.tokens import Language
+from ragserver.units import units
 
 _COVERAGE_SHARE = 0.6
 _KNOWN_SHARE = 0.4
-_FOREIGN_WEIGHT = 0.2
-_LEAST_OF_A_WORD = 0.5
+# What a word counts that is in a language of which the corpus has nothing, so that its absence says little; an English
+# one says more, since names are written alike in Korean.
+_FOREIGN_WEIGHT: dict[Language, float] = {"ko": 0.2, "en": 0.5}
+_HALF_A_WORD = 0.5
+_TERM_BONUS = 0.3
+_MOST_TERMS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    tokens: frozenset[str]
+    """A concept by the sets of tokens that say it: its own, and each translation."""
+
+    sayings: tuple[frozenset[str], ...]
     weight: float
     importance: float
     is_known: bool
 
     def share_in(self, found: AbstractSet[str]) -> float:
-        share = len(self.tokens & found) / len(self.tokens)
-        return share if share >= _LEAST_OF_A_WORD else 0.0
+        share = max(len(saying & found) / len(saying) for saying in self.sayings)
+        return share if share > _HALF_A_WORD else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,8 @@ class Scale:
     @classmethod
     def of(cls, concepts: Sequence[Concept], store: Store) -> Self:
         """Weigh the concepts of a question in the corpus of an index."""
-        frequencies = store.frequencies(token for concept in concepts for token in concept.tokens)
+        wanted = {token for concept in concepts for saying in _sayings(concept) for token in saying}
+        frequencies = store.frequencies(wanted)
         return cls(tuple(_term(concept, frequencies, store) for concept in concepts))
 
     def coverage(self, found: AbstractSet[str]) -> float:
@@ -45,18 +55,44 @@ class Scale:
         covered = sum(term.importance * term.share_in(found) for term in self.terms)
         return covered / total if total else 0.0
 
-    def evidence(self, best: Sequence[AbstractSet[str]]) -> float:
-        """Return, from 0 to 1, how sure it is that the corpus can answer, from the tokens of the best chunks."""
+    def evidence(self, best: Sequence[Chunk]) -> float:
+        """Return, from 0 to 1, how sure it is that the corpus can answer, from the best chunks.
+
+        One sentence that speaks of it counts, and how many of the words the corpus knows at all. Of a question of many
+        words a part is worth more than of one of few: "cover letter" is half in many a text, by chance.
+        """
         total = sum(term.weight for term in self.terms)
-        known = sum(term.weight for term in self.terms if term.is_known)
-        coverage = max(map(self.coverage, best), default=0.0)
-        return _COVERAGE_SHARE * coverage + _KNOWN_SHARE * (known / total if total else 0.0)
+        if not total:
+            return 0.0
+        known = sum(term.weight for term in self.terms if term.is_known) / total
+        said = max((self._best_unit(chunk) for chunk in best), default=0.0)
+        share = _COVERAGE_SHARE * said + _KNOWN_SHARE * known
+        return 1.0 - float((1 - share) ** (1 + _TERM_BONUS * (min(len(self.terms), _MOST_TERMS) - 1)))
+
+    def _best_unit(self, chunk: Chunk) -> float:
+        assumed = set(tokens.tokens(chunk.heading.rpartition(" > ")[2]))
+        return max(
+            (self.coverage(assumed.union(tokens.tokens(unit.text))) for unit in units(chunk.content)), default=0.0
+        )
+
+
+def _sayings(concept: Concept) -> tuple[tuple[str, ...], ...]:
+    return (concept.tokens, *filter(None, concept.translations))
 
 
 def _term(concept: Concept, frequencies: dict[str, int], store: Store) -> _Term:
-    of_word = [frequencies.get(token, 0) for token in concept.tokens]
-    is_known = sum(map(bool, of_word)) > _LEAST_OF_A_WORD * len(of_word)
-    foreign = not is_known and not store.is_korean and tokens.has_hangul(concept.word)
-    weight = concept.weight * (_FOREIGN_WEIGHT if foreign else 1.0)
-    rarity = sum(map(store.rarity, of_word)) / len(of_word)
-    return _Term(frozenset(concept.tokens), weight, weight * rarity, is_known)
+    sayings = _sayings(concept)
+    known = [saying for saying in sayings if _is_known(saying, frequencies)]
+    language = tokens.language_of(concept.word)
+    is_foreign = not known and language not in store.languages
+    weight = concept.weight * (_FOREIGN_WEIGHT[language] if is_foreign else 1.0)
+    rarity = min(_rarity(saying, frequencies, store) for saying in known or sayings)
+    return _Term(tuple(map(frozenset, sayings)), weight, weight * rarity, bool(known))
+
+
+def _is_known(saying: Sequence[str], frequencies: dict[str, int]) -> bool:
+    return sum(token in frequencies for token in saying) > _HALF_A_WORD * len(saying)
+
+
+def _rarity(saying: Sequence[str], frequencies: dict[str, int], store: Store) -> float:
+    return sum(store.rarity(frequencies.get(token, 0)) for token in saying) / len(saying)

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from ragserver.contract import ChatResponse, Delta, Metadata, Source
+from ragserver.contract import Begun, ChatResponse, Delta, Event, Metadata, Source
 from ragserver.negotiation import EVENTS, JSON
 from ragserver.pieces import split
 from ragserver.streaming import frame
@@ -15,21 +15,27 @@ _SOURCE: Final = Source(
     heading="리스트와 튜플 > 가장 큰 차이",
 )
 _ANSWER: Final = ChatResponse(
-    answer=f"문서에서 찾은 내용입니다.\n\n**{_SOURCE.heading}**\n\n{_SOURCE.content} [1]",
+    answer="리스트는 만든 뒤에도 바꿀 수 있지만 튜플은 바꿀 수 없습니다 [1]. 바뀌면 안 되는 값은 튜플에 담습니다 [1].",
     sources=[_SOURCE],
-    metadata=Metadata(mode="extractive", confidence="high", timings={"retrieve": 1.2, "total": 2.0}),
+    metadata=Metadata(
+        mode="generated",
+        confidence="high",
+        model="gpt-4.1",
+        timings={"embed": 0.4, "retrieve": 1.2, "rerank": 0.1, "filter": 0.5, "answer": 1840.0, "total": 1842.3},
+    ),
 )
 _DESCRIPTION: Final = (
     f"The answer: whole as `{JSON}`, or as `{EVENTS}` where the Accept header names that and does not prefer JSON. "
-    "A stream is `delta` events with a piece of the answer each, then one `done` event with what the other form gives; "
+    "A stream begins with a comment once the passages are found. "
+    "Then it is `delta` events with a piece of the answer each, and one `done` event with what the other form gives; "
     'or, where the answer breaks off, one `error` event with `{"error": "…"}`.'
 )
 
 
 def answered() -> dict[str, Any]:
     """Return what OpenAPI says of a successful response."""
-    pieces = [frame(Delta(text=piece)) for piece in split(_ANSWER.answer)]
-    stream = b"".join([*pieces, frame(_ANSWER)]).decode()
+    events: list[Event] = [Begun(), *(Delta(text=piece) for piece in split(_ANSWER.answer)), _ANSWER]
+    stream = b"".join(map(frame, events)).decode()
     content = {
         JSON: {"example": _ANSWER.model_dump()},
         EVENTS: {"schema": {"type": "string"}, "example": stream},

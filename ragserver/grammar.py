@@ -31,7 +31,9 @@ STOP_WORDS = frozenset(
     """
     a an the and or but if of to in on at by for from with without as is are was were be been being am it its this that
     these those there here i you he she we they me my your our their not no so than then too very just into onto over
-    under about between within also only any some each other such same own s t
+    under about between within also only any some each other such same own s t up still all every always already
+    much many really quite isn aren wasn weren doesn don didn won wouldn couldn shouldn haven hasn hadn ain ll
+    ve re im ive dont doesnt cant
     """.split()
 )
 ASKING_ENGLISH = frozenset(
@@ -45,16 +47,30 @@ ASKING_ENGLISH = frozenset(
 ASKING_KOREAN = frozenset(
     """
     법 것 거 게 걸 건 수 때 좀 더 잘 안 못 꼭 참 줘 점 중 및 등 또 또는 혹은 저 제 나 내 그 이
-    하나 하는 하면 하고 해요 해 하려면 되려면 써야 써도 쓰나 쓰나요 쓰는 쓰는지 쓰면 쓰려면 쓸까 사용
+    하나 하는 하면 하고 해요 해 하려면 되려면 써야 써도 쓰나 쓰나요 쓰는 쓰는지 쓰면 쓰려면 쓸까 사용 하죠 하네요
+    수도 수가 돼 되죠 되네요 되는 된다 알아서 자꾸 계속 혹시 일단 그냥 아예 매번 항상 전부 모두 같이
+    대신 이미 아직 먼저 바로 너무 많이 조금 매우 아주 정말 진짜 꽤 훨씬
     """.split()
 )
 ASKING_KOREAN_STARTS = tuple(
     """
     어떻 어떤 어떠 무엇 무슨 뭐 뭔 뭘 왜 언제 어디 어느 누가 누구 얼마 몇 알려 설명 가르쳐 궁금 방법 대해 대한 관해 관한
     관하여 있나 있는 있을 있어 있습 인가 하나요 할까 되나 될까 그럼 그러면 그리고 그런 그건 그거 그것 그게 이건 이거
-    이것 이게 그렇 이렇 저는 제가 나는 내가 부탁 주세 주실 해줘 해주 싶어 싶은 싶습 때문 경우 안녕 정도 이유 의미 가요
+    이것 이게 이걸 그걸 그렇 이렇 됩니 돼요 되나 되는지 않 싶
+    저는 제가 나는 내가 부탁 주세 주실 해줘 해주 싶어 싶은 싶습 때문 경우 안녕 정도 이유 의미 가요
     건가 걸까 자세 구체적 간단 쉽게 다시 예시 예제 사용법 사용하 사용할 사용해
     """.split()
+)
+# What makes a question a follow-up: it speaks of what was said before, or goes on from there.
+POINTING_BACK = frozenset(
+    """
+    it its that those them they this these one ones former latter same above
+    그거 그것 그게 그걸 그것은 그것을 그거는 그건 이거 이것 이게 이걸 이것은 이것을 이건 그중
+    그중에 거기 거기서 둘 둘의 둘다 위의 방금 앞의
+    """.split()
+)
+CONNECTING = frozenset(
+    "and then so but also instead 그럼 그러면 그리고 그런데 근데 그래서 반대로 혹시 그렇다면".split()
 )
 HELLO = frozenset(
     "안녕 안녕하세요 안녕하십니까 반가워 반가워요 반갑습니다 하이 헬로 헬로우 hello hi hey hellothere hithere heythere "

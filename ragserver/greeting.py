@@ -3,7 +3,7 @@
 import re
 
 from ragserver import grammar, tokens
-from ragserver.store import Language
+from ragserver.tokens import Language
 
 _NOT_LETTERS = re.compile(r"[\W_]+")
 _WELCOME: dict[Language, str] = {
@@ -19,7 +19,7 @@ _MY_PLEASURE: dict[Language, str] = {
 def reply(text: str) -> str | None:
     """Return the reply to a greeting or to thanks; None for everything else."""
     said = _NOT_LETTERS.sub("", tokens.normalise(text))
-    language: Language = "ko" if tokens.has_hangul(text) else "en"
+    language = tokens.language_of(text)
     if said in grammar.HELLO:
         return _WELCOME[language]
     return _MY_PLEASURE[language] if said in grammar.THANKS else None

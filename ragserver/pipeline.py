@@ -1,158 +1,147 @@
-"""From a question to an answer: retrieve, rank, filter, answer."""
+"""From a question to an answer: what search found, put into words by a language model or quoted."""
 
-import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass, field, replace
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
 
-from ragserver import answer, greeting, pieces, question, tokens
-from ragserver.answer import Findings, Write
+from ragserver import answer, generation, greeting, pieces
+from ragserver.clock import Clock
 from ragserver.config import Settings
-from ragserver.contract import ChatResponse, Confidence, Delta, Event, Metadata, Mode, Source, Utterance
-from ragserver.evidence import Scale
-from ragserver.question import Concept, Question
-from ragserver.store import Hit, Store, open_index
+from ragserver.contract import (
+    Begun,
+    ChatResponse,
+    Confidence,
+    Delta,
+    Event,
+    Fallback,
+    Metadata,
+    Mode,
+    Source,
+    Utterance,
+)
+from ragserver.findings import Findings
+from ragserver.remote.endpoint import RemoteError
+from ragserver.remote.language_model import LanguageModel
+from ragserver.search import Search
 
-_CONTEXT_SCORE = 0.5
-_HEADING_BONUS = 0.5
-_JUDGED = 3
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class _Clock:
-    """Milliseconds by stage."""
-
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def lap(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.timings[stage] = round((time.perf_counter() - start) * 1000, 2)
-
-
-@dataclass(frozen=True, slots=True)
 class _Draft:
-    """An answer of which everything is known but its words."""
+    """An answer as far as it is written."""
 
-    words: AsyncGenerator[str, None]
-    sources: list[Source]
-    mode: Mode
+    clock: Clock
     confidence: Confidence
+    mode: Mode
+    sources: list[Source] = field(default_factory=list)
+    degraded: list[Fallback] = field(default_factory=list)
+    model: str | None = None
+    said: list[str] = field(default_factory=list)
+
+    def add(self, piece: str) -> Delta:
+        self.said.append(piece)
+        return Delta(text=piece)
+
+    def fall_back(self, reason: RemoteError) -> None:
+        _logger.warning("Stage llm falls back to its local form: %s", reason)
+        self.mode, self.model = "extractive", None
+        self.degraded.append("llm")
+        self.said.clear()
+
+    def finished(self) -> ChatResponse:
+        metadata = Metadata(
+            mode=self.mode,
+            confidence=self.confidence,
+            model=self.model,
+            degraded=self.degraded,
+            timings=self.clock.timings,
+        )
+        return ChatResponse(answer="".join(self.said), sources=self.sources, metadata=metadata)
 
 
 class Pipeline:
-    """Answers questions from one index; `write` finds the words."""
+    """Answers questions.
 
-    def __init__(self, store: Store, settings: Settings, write: Write = answer.write) -> None:
-        self._store = store
-        self._settings = settings
-        self._write = write
+    Args:
+        search: What finds the passages.
+        settings: The pace at which a quoted answer is streamed.
+        language_model: What writes the answer; without one it is quoted from the passages.
+    """
 
-    @property
-    def chunks(self) -> int:
-        """How many chunks the index has."""
-        return self._store.chunks
-
-    @property
-    def documents(self) -> int:
-        """From how many documents they come."""
-        return self._store.documents
-
-    def close(self) -> None:
-        """Close the index."""
-        self._store.close()
+    def __init__(self, search: Search, settings: Settings, language_model: LanguageModel | None = None) -> None:
+        self._search = search
+        self._pace_s = settings.rag_pace_ms / 1000
+        self._language_model = language_model
 
     async def ask(self, text: str, history: Sequence[Utterance] = ()) -> ChatResponse:
         """Answer a question; `history` is what was said before it, oldest first."""
-        (whole,) = [event async for event in self.stream(text, history) if isinstance(event, ChatResponse)]
+        events = self._events(text, history, is_shown=False)
+        (whole,) = [event async for event in events if isinstance(event, ChatResponse)]
         return whole
 
-    async def stream(self, text: str, history: Sequence[Utterance] = ()) -> AsyncGenerator[Event, None]:
-        """Answer a question like `ask`: first its pieces as they are written, at last the whole."""
-        clock = _Clock()
-        said: list[str] = []
+    def stream(self, text: str, history: Sequence[Utterance] = ()) -> AsyncGenerator[Event, None]:
+        """Answer a question like `ask`, but yield its pieces as they are written, and the whole at last.
+
+        Raises:
+            RemoteError: the language model broke off what was shown already.
+        """
+        return self._events(text, history, is_shown=True)
+
+    async def _events(self, text: str, history: Sequence[Utterance], *, is_shown: bool) -> AsyncGenerator[Event, None]:
+        clock = Clock()
         with clock.lap("total"):
-            draft = self._draft(text, history, clock)
-            async with aclosing(draft.words):
+            if reply := greeting.reply(text):
+                draft, words = _Draft(clock, "high", "greeting"), self._paced(reply, is_shown=is_shown)
+            else:
+                found = await self._search.find(text, history, clock)
+                draft = _Draft(clock, found.confidence, "extractive", _sources(found), list(found.degraded))
+                words = self._words(draft, found, is_shown=is_shown)
+            yield Begun()
+            async with aclosing(words):
                 with clock.lap("answer"):
-                    async for piece in draft.words:
-                        said.append(piece)
-                        yield Delta(text=piece)
-        metadata = Metadata(mode=draft.mode, confidence=draft.confidence, timings=clock.timings)
-        yield ChatResponse(answer="".join(said), sources=draft.sources, metadata=metadata)
+                    async for piece in words:
+                        yield draft.add(piece)
+        yield draft.finished()
 
-    def _draft(self, text: str, history: Sequence[Utterance], clock: _Clock) -> _Draft:
-        if reply := greeting.reply(text):
-            return _Draft(_spoken(reply), [], "greeting", "high")
-        with clock.lap("analyse"):
-            asked = question.parse(text, history)
-        with clock.lap("retrieve"):
-            hits = self._retrieve(asked)
-        with clock.lap("filter"):
-            scale = Scale.of(asked.concepts + asked.context, self._store)
-            evidence = scale.evidence([hit.tokens for hit in hits[:_JUDGED]])
-            confidence = self._confidence(evidence)
-            kept = [] if confidence == "none" else hits[: self._settings.rag_top_k]
-        found = Findings(text, history, asked.language, confidence, kept, scale)
-        return _Draft(self._write(found), [_source(hit, evidence) for hit in kept], "extractive", confidence)
+    async def _words(self, draft: _Draft, found: Findings, *, is_shown: bool) -> AsyncGenerator[str, None]:
+        """Yield the model's words or, where it has none, those of the passages."""
+        model = self._language_model if found.confidence != "none" else None
+        try:
+            if model:
+                draft.mode, draft.model = "generated", model.model
+                async with aclosing(model.stream(generation.messages(found))) as words:
+                    async for piece in words:
+                        yield piece
+        except RemoteError as exc:
+            if draft.said and is_shown:
+                raise
+            draft.fall_back(exc)
+        if draft.mode == "extractive":
+            async with aclosing(self._paced(answer.compose(found), is_shown=is_shown)) as words:
+                async for piece in words:
+                    yield piece
 
-    def _retrieve(self, asked: Question) -> list[Hit]:
-        """Return the best chunk of each section, scored from 0 to 1 against the best of all."""
-        hits = self._search(asked.concepts, asked, 1.0)
-        for chunk_id, hit in self._search(asked.context, asked, _CONTEXT_SCORE).items():
-            score = hit.score + hits[chunk_id].score if chunk_id in hits else hit.score
-            hits[chunk_id] = replace(hit, score=score)
-        ranked = sorted((_with_heading_bonus(hit, asked.tokens) for hit in hits.values()), key=lambda hit: -hit.score)
-        sections: dict[tuple[str, str], Hit] = {}
-        for hit in ranked:
-            sections.setdefault((hit.chunk.document, hit.chunk.heading), hit)
-        return [replace(hit, score=hit.score / ranked[0].score) for hit in sections.values()]
-
-    def _search(self, concepts: Sequence[Concept], asked: Question, weight: float) -> dict[str, Hit]:
-        hits = self._store.search(_tokens(concepts), asked.language, self._settings.rag_candidates)
-        return {hit.chunk.chunk_id: replace(hit, score=weight * hit.score / hits[0].score) for hit in hits}
-
-    def _confidence(self, evidence: float) -> Confidence:
-        if evidence >= self._settings.rag_sure_evidence:
-            return "high"
-        return "low" if evidence >= self._settings.rag_min_evidence else "none"
+    async def _paced(self, text: str, *, is_shown: bool) -> AsyncGenerator[str, None]:
+        """Yield a text that is there as a whole in the pieces, and at the pace, in which a person sees it written."""
+        for piece in pieces.split(text):
+            yield piece
+            if self._pace_s and is_shown:
+                await asyncio.sleep(self._pace_s)
 
 
-def open_pipeline(settings: Settings, write: Write = answer.write) -> Pipeline:
-    """Return a pipeline over the documents of the settings, after building their index where it is not there yet.
-
-    Raises:
-        ForeignFileError: RAG_DB is taken by something that is not an index.
-        OSError: the index cannot be written.
-    """
-    store = open_index(settings.rag_db, settings.rag_docs_dir, settings.rag_chunk_chars)
-    return Pipeline(store, settings, write)
-
-
-async def _spoken(reply: str) -> AsyncGenerator[str, None]:
-    for piece in pieces.split(reply):
-        yield piece
-
-
-def _tokens(concepts: Iterable[Concept]) -> set[str]:
-    return {token for concept in concepts for token in concept.tokens}
-
-
-def _with_heading_bonus(hit: Hit, wanted: AbstractSet[str]) -> Hit:
-    """Return the hit with a higher score the more its heading says just what the question says (F1)."""
-    said = set(tokens.tokens(hit.chunk.heading.rpartition(" > ")[2]))
-    fit = 2 * len(said & wanted) / (len(said) + len(wanted)) if said else 0.0
-    return replace(hit, score=hit.score * (1 + _HEADING_BONUS * fit))
-
-
-def _source(hit: Hit, evidence: float) -> Source:
-    chunk = hit.chunk
-    return Source(
-        chunk_id=chunk.chunk_id,
-        content=chunk.content,
-        score=round(hit.score * evidence, 4),
-        document=chunk.document,
-        heading=chunk.heading,
-    )
+def _sources(found: Findings) -> list[Source]:
+    if found.confidence == "none":
+        return []
+    return [
+        Source(
+            chunk_id=hit.chunk.chunk_id,
+            content=hit.chunk.content,
+            score=round(hit.score * found.certainty, 4),
+            document=hit.chunk.document,
+            heading=hit.chunk.heading,
+        )
+        for hit in found.hits
+    ]

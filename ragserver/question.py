@@ -1,66 +1,94 @@
 """A question taken apart: its language and the concepts that search looks for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 from ragserver import grammar, tokens
 from ragserver.contract import QUESTION_LENGTH, Utterance
-from ragserver.store import Language
+from ragserver.glossary import MOST_WORDS, Glossary, Terms
+from ragserver.tokens import Language
 
 _VERB_LIKE_WEIGHT = 0.4
 _DIGITS_WEIGHT = 0.5
 _SYLLABLE_WEIGHT = 0.4
 _CONTEXT_WEIGHT = 0.5
-_ENOUGH_CONCEPTS = 2
+_ENOUGH_CONCEPTS = 3
+_MOST_WORDS = 2000  # one character may be a phrase of four words
 
 
 @dataclass(frozen=True, slots=True)
 class Concept:
-    """One thing a question asks for: a word with its search tokens, and how much the word says."""
+    """One thing a question asks for: its words with their search tokens, how much they say, their translations."""
 
     word: str
     tokens: tuple[str, ...]
     weight: float
+    translations: Terms = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to search for: the question's own concepts and, for a short follow-up, those of the one before.
+    """What to search for: the question's own concepts and, for a follow-up, those of the question before.
 
-    `tokens` are those of all its words: "what is" and "when" find nothing, yet a heading that says them fits better.
+    `text` is what a model is to read: a follow-up with the question before it.
     """
 
+    text: str
     language: Language
-    tokens: frozenset[str]
     concepts: tuple[Concept, ...]
     context: tuple[Concept, ...] = ()
 
 
-def parse(text: str, history: Sequence[Utterance]) -> Question:
-    """Take a question apart; one with fewer than two concepts borrows those of the last question of the user."""
-    own = concepts(text)
-    context: tuple[Concept, ...] = ()
-    if len(own) < _ENOUGH_CONCEPTS:
-        said = next((one.content for one in reversed(history) if one.role == "user" and one.content != text), "")
-        words = {concept.word for concept in own}
-        context = tuple(
-            replace(concept, weight=concept.weight * _CONTEXT_WEIGHT)
-            for concept in concepts(said[:QUESTION_LENGTH])
-            if concept.word not in words
-        )
-    language: Language = "ko" if tokens.has_hangul(text) else "en"
-    return Question(language, frozenset(tokens.tokens(text)), own, context)
+def parse(text: str, history: Sequence[Utterance], glossary: Glossary) -> Question:
+    """Take a question apart; one that does not stand alone borrows the concepts of the user's question before."""
+    own = concepts(text, glossary)
+    language = tokens.language_of(text)
+    if len(own) >= _ENOUGH_CONCEPTS and not _points_back(text):
+        return Question(text, language, own)
+    said = next((one.content for one in reversed(history) if one.role == "user" and one.content != text), "")
+    said = said[:QUESTION_LENGTH]
+    words = {concept.word for concept in own}
+    context = tuple(
+        replace(concept, weight=concept.weight * _CONTEXT_WEIGHT)
+        for concept in concepts(said, glossary)
+        if concept.word not in words
+    )
+    return Question(f"{said}\n{text}" if said else text, language, own, context)
 
 
-def concepts(text: str) -> tuple[Concept, ...]:
+def concepts(text: str, glossary: Glossary) -> tuple[Concept, ...]:
     """Return the concepts of a question in order, without the words that only make it a question."""
     is_korean = tokens.has_hangul(text)
+    words = list(islice(tokens.words(text), _MOST_WORDS))
     found: dict[tuple[str, ...], Concept] = {}
-    for word in tokens.words(text):
-        searched = tokens.word_tokens(word)
-        if not _only_asks(word, is_korean=is_korean):
-            found.setdefault(searched, Concept(word, searched, _weight(word)))
+    at = 0
+    while at < len(words):
+        entry = glossary.find(words[at : at + MOST_WORDS])
+        taken = words[at : at + (entry.words if entry else 1)]
+        at += len(taken)
+        if all(_only_asks(word, is_korean=is_korean) for word in taken):
+            continue
+        spellings = entry.spellings if entry else ()
+        searched = spellings or tuple(dict.fromkeys(chain.from_iterable(map(tokens.wanted_tokens, taken))))
+        concept = Concept(" ".join(taken), searched, max(map(_weight, taken)), entry.terms if entry else ())
+        found.setdefault(searched, concept)
     return tuple(found.values())
+
+
+def tokens_of(wanted: Iterable[Concept]) -> set[str]:
+    """Return the search tokens of concepts."""
+    return {token for concept in wanted for token in concept.tokens}
+
+
+def translated_tokens_of(wanted: Iterable[Concept]) -> set[str]:
+    """Return the search tokens of the translations of concepts."""
+    return {token for concept in wanted for translation in concept.translations for token in translation}
+
+
+def _points_back(text: str) -> bool:
+    words = list(tokens.words(text))
+    return any(word in grammar.POINTING_BACK for word in words) or (bool(words) and words[0] in grammar.CONNECTING)
 
 
 def _only_asks(word: str, *, is_korean: bool) -> bool:

@@ -9,7 +9,7 @@ from typing import Final, Self
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ragserver.contract import BrokenOff, ChatResponse, Delta, Event
+from ragserver.contract import Begun, BrokenOff, ChatResponse, Delta, Event
 from ragserver.negotiation import EVENTS
 
 _logger = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ class EventStream(StreamingResponse):
 
 
 def frame(event: Event | BrokenOff) -> bytes:
-    """Return an event as it travels; its JSON has no line ends."""
+    """Return an event as it travels; its JSON has no line ends. That it begins is a comment, which clients skip."""
+    if isinstance(event, Begun):
+        return b": found\n\n"
     return f"event: {_NAMES[type(event)]}\ndata: {event.model_dump_json()}\n\n".encode()
 
 

@@ -4,15 +4,26 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
+from typing import Literal
 
 from ragserver import grammar
 
+Language = Literal["ko", "en"]
+
 # Longer runs than any word are divided, so that the cache of words stays small whatever is sent.
 _RUN = re.compile(r"[가-힣]{1,40}|[\u3040-\u30ff\u3400-\u9fff]{1,40}|[^\W가-힣\u3040-\u30ff\u3400-\u9fff]{1,40}")
+# Composing takes time by the square of the marks on one letter, so it is done in parts; they end before a space.
+_PART_LENGTH = 400
+_PART = re.compile(rf"[\s\S]{{1,{_PART_LENGTH}}}(?!\S)|[\s\S]{{1,{_PART_LENGTH}}}")
+_PLAIN_RUN = re.compile(r"\w{1,40}")
 _HANGUL = re.compile(r"[가-힣]+")
+_KOREAN_FROM = 0.1
+_LANGUAGE_SAMPLE = 20_000  # characters
+_LATIN = re.compile("[A-Za-z]+")
 _WINDOWED = re.compile(r"[가-힣\u3040-\u30ff\u3400-\u9fff]+")
 _SHORTEST_HANGUL_STEM = 2
 _LONGEST_SUFFIX = 5
+_MOST_SUFFIXES = 2
 _SURE_PARTICLES = "을를"  # after one syllable too, as in 키를 and 값을; the others end many a noun of two
 _SHORTEST_ENGLISH_STEM = 3
 
@@ -21,7 +32,7 @@ _SUFFIXES = grammar.PARTICLES | grammar.ENDINGS
 
 def normalise(text: str) -> str:
     """Return the text in the form that all tokens are made from; decomposed Hangul is composed again."""
-    return unicodedata.normalize("NFKC", text).lower().replace("`", "")
+    return _composed(text).lower().replace("`", "")
 
 
 def words(text: str) -> Iterator[str]:
@@ -30,6 +41,9 @@ def words(text: str) -> Iterator[str]:
     In `Python에서` and `리스트(list)와` the tail is grammar and not a word; in `with문은` it is one syllable.
     """
     plain = normalise(text)
+    if not _WINDOWED.search(plain):
+        yield from _PLAIN_RUN.findall(plain)  # the same as below, several times as fast
+        return
     for match in _RUN.finditer(plain):
         start, word = match.start(), match[0]
         if start == 0 or plain[start - 1].isspace():
@@ -54,6 +68,16 @@ def word_tokens(word: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([_english_stem(word), *map(_english_stem, parts)]))
 
 
+@lru_cache(maxsize=20_000)
+def wanted_tokens(word: str) -> tuple[str, ...]:
+    """Return the search tokens that a passage should have which has this word.
+
+    Of a Korean word the beginning counts as such only: 로그 is not to be found in 프로그램.
+    """
+    found = word_tokens(word)
+    return tuple(token for token in found if f"_{token}" not in found)
+
+
 def is_verb_like(word: str) -> bool:
     """Tell whether a Korean word looks like a verb form, which says less about the subject than a noun."""
     return word.endswith(grammar.VERB_LIKE)
@@ -61,22 +85,44 @@ def is_verb_like(word: str) -> bool:
 
 def has_hangul(text: str) -> bool:
     """Tell whether a text has a Hangul syllable."""
-    return _HANGUL.search(unicodedata.normalize("NFKC", text)) is not None
+    return _HANGUL.search(_composed(text)) is not None
 
 
-def hangul_share(text: str) -> float:
-    """Return which share of the letters of a text is Hangul; 0 for a text without letters."""
-    letters = sum(char.isalpha() for char in text)
-    return sum(map(len, _HANGUL.findall(text))) / letters if letters else 0.0
+def language_of(text: str) -> Language:
+    """Return the language that a question or a word is taken to be in: Korean as soon as a syllable is."""
+    return "ko" if has_hangul(text) else "en"
+
+
+def written_in(text: str) -> Language:
+    """Return the language that a document is in; some Latin words make a Korean one no other."""
+    sample = text[:_LANGUAGE_SAMPLE]
+    hangul = sum(map(len, _HANGUL.findall(sample)))
+    latin = sum(map(len, _LATIN.findall(sample)))
+    return "ko" if hangul and hangul >= _KOREAN_FROM * (hangul + latin) else "en"
+
+
+def hangul_forms(word: str) -> Iterator[str]:
+    """Yield a Korean word as it stands, then without its last particle or ending, then without the one before."""
+    yield word
+    for _ in range(_MOST_SUFFIXES):
+        shorter = _without_suffix(word)
+        if shorter == word:
+            return
+        yield shorter
+        word = shorter
+
+
+def _composed(text: str) -> str:
+    if text.isascii():
+        return text
+    if len(text) <= _PART_LENGTH:
+        return unicodedata.normalize("NFKC", text)
+    return "".join(unicodedata.normalize("NFKC", part) for part in _PART.findall(text))
 
 
 def _hangul_stem(word: str) -> str:
-    for _ in range(2):
-        shorter = _without_suffix(word)
-        if shorter == word:
-            break
-        word = shorter
-    return word
+    *_, stem = hangul_forms(word)
+    return stem
 
 
 def _without_suffix(word: str) -> str:
@@ -89,9 +135,11 @@ def _without_suffix(word: str) -> str:
 
 
 def _windows(stem: str) -> tuple[str, ...]:
-    if len(stem) <= _SHORTEST_HANGUL_STEM:
+    """Return each two syllables in a row, and the first two once more as a beginning: 로그 is no part of 프로그램."""
+    if len(stem) < _SHORTEST_HANGUL_STEM:
         return (stem,)
-    return tuple(dict.fromkeys(stem[at : at + 2] for at in range(len(stem) - 1)))
+    windows = dict.fromkeys(stem[at : at + 2] for at in range(len(stem) - 1))
+    return (*windows, f"_{stem[:2]}")
 
 
 def _english_stem(word: str) -> str:

@@ -12,6 +12,7 @@ CHAT = "/api/v1/chat"
 AS_EVENTS = {"Accept": "text/event-stream, application/json"}
 Event = tuple[str, dict[str, Any]]
 
+_OPENING = ": found\n\n"
 _EVENT = re.compile(r"event: ([a-z]+)\ndata: ([^\r\n]+)\n\n")
 
 
@@ -28,11 +29,14 @@ async def stream(client: httpx.AsyncClient, question: str, **more: object) -> li
     """Return the events of an answer; the whole body must be events."""
     answered = await client.post(CHAT, json={"question": question, **more}, headers=AS_EVENTS)
     assert answered.status_code == httpx.codes.OK, answered.text
-    return events_in(answered.content.decode())
+    text = answered.content.decode()
+    assert text.startswith(_OPENING), text
+    return events_in(text)
 
 
 def events_in(text: str) -> list[Event]:
-    """Return the name and the data of each event in a stream."""
+    """Return the name and the data of each event in a stream, or in its rest; it may open with its comment."""
+    text = text.removeprefix(_OPENING)
     assert not _EVENT.sub("", text), text
     return [(name, json.loads(data)) for name, data in _EVENT.findall(text)]
 
@@ -49,6 +53,6 @@ async def begun(client: httpx.AsyncClient, question: str) -> AsyncIterator[Event
         received = ""
         async for text in answered.aiter_text():
             received += text
-            if found := _EVENT.match(received):
+            if found := _EVENT.match(received.removeprefix(_OPENING)):
                 yield found[1], json.loads(found[2])
                 return

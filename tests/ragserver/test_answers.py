@@ -80,6 +80,34 @@ class TestTopics:
         assert cited(body)
 
 
+class TestOtherLanguage:
+    """What is in one language only is found by a question in the other, and quoted as it stands."""
+
+    @pytest.mark.parametrize(
+        ("question", "document", "said"),
+        [
+            ("로그 레벨이 뭐야?", "en/logging.md", "영어로 된 문서라서"),
+            ("로그 파일이 너무 커져요. 어떻게 하나요?", "en/logging.md", "`maxBytes`"),
+            ("How do I add three days to a date?", "ko/dates-and-times.md", "They are in Korean"),
+            ("how to get the current time", "ko/dates-and-times.md", "`datetime.now()`"),
+        ],
+    )
+    async def test_it_is_found(self, rag: httpx.AsyncClient, question: str, document: str, said: str) -> None:
+        body = await ask(rag, question)
+
+        assert body["sources"][0]["document"] == document
+        assert said in body["answer"]
+        assert cited(body)[0]["document"] == document
+
+    async def test_own_language_comes_first_where_both_have_it(self, rag: httpx.AsyncClient) -> None:
+        korean = await ask(rag, "데코레이터가 뭐예요?")
+        english = await ask(rag, "what is a decorator")
+
+        assert korean["sources"][0]["document"] == "ko/decorators.md"
+        assert english["sources"][0]["document"] == "en/decorators.md"
+        assert "영어로 된" not in korean["answer"]
+
+
 class TestOffTopic:
     @pytest.mark.parametrize(
         ("question", "honest"),
@@ -100,7 +128,7 @@ class TestOffTopic:
         assert body["metadata"]["confidence"] == "none"
 
     async def test_half_a_match_is_offered_as_the_closest_passages(self, rag: httpx.AsyncClient) -> None:
-        body = await ask(rag, "git rebase와 merge의 차이")
+        body = await ask(rag, "비동기 HTTP 요청을 보내는 방법")
 
         assert "꼭 맞는 설명은 찾지 못했습니다" in body["answer"]
         assert body["sources"]
@@ -143,6 +171,15 @@ class TestFollowUps:
         body = await ask(rag, "제너레이터란?", chat_history=self.history)
 
         assert body["sources"][0]["document"] == "ko/iterators-and-generators.md"
+
+    @pytest.mark.parametrize("before", ["김치찌개 끓이는 법", "how do I configure a Kubernetes ingress"])
+    async def test_a_question_that_had_no_answer_does_not_spoil_the_next(
+        self, rag: httpx.AsyncClient, before: str
+    ) -> None:
+        body = await ask(rag, "제너레이터란?", chat_history=[{"role": "user", "content": before}])
+
+        assert body["sources"][0]["document"] == "ko/iterators-and-generators.md"
+        assert body["metadata"]["confidence"] == "high"
 
     async def test_one_without_a_history_is_not_guessed_at(self, rag: httpx.AsyncClient) -> None:
         body = await ask(rag, "그럼 왜 그런가요?")

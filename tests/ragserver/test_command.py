@@ -1,9 +1,7 @@
 """The `ragserver` command, as an operator starts it."""
 
-import asyncio
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +9,7 @@ from pathlib import Path
 import httpx
 
 from ragserver.config import PACKAGED_DOCUMENTS
-
-COMMAND = [sys.executable, "-m", "ragserver"]
+from tests.ragserver.process import COMMAND, running_process
 
 # Every example of the notes, run one after the other in one process.
 RUN_EXAMPLES = r"""
@@ -31,23 +28,10 @@ def run(folder: Path, *arguments: str, **variables: str) -> subprocess.Completed
 
 class TestServe:
     async def test_it_answers_and_ends_well_on_sigterm(self, tmp_path: Path, docs: Path) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *COMMAND, "serve", "--port", "0", "--docs", str(docs), cwd=tmp_path, stderr=asyncio.subprocess.PIPE
-        )
-        assert process.stderr is not None
-        logged = b""
-        while b"running on" not in logged or b"Ready" not in logged:
-            line = await asyncio.wait_for(process.stderr.readline(), 10)
-            assert line, logged.decode()
-            logged += line
-        address = re.search(rb"http://127\.0\.0\.1:\d+", logged)
-        assert address
-        async with httpx.AsyncClient(base_url=address[0].decode(), trust_env=False) as client:
+        async with running_process(tmp_path, docs) as url, httpx.AsyncClient(base_url=url, trust_env=False) as client:
             health = await client.get("/health")
-        process.send_signal(signal.SIGTERM)
 
-        assert await asyncio.wait_for(process.wait(), 10) == 0
-        assert health.json() == {"status": "ok", "chunks": 1, "documents": 1}
+        assert health.json() == {"status": "ok", "chunks": 1, "documents": 1, "models": {}, "embedded": None}
         assert (tmp_path / "var" / "ragserver.db").is_file()
 
     def test_a_missing_folder_is_said_clearly(self, tmp_path: Path) -> None:

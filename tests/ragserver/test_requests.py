@@ -149,3 +149,16 @@ class TestOpenApi:
 
         assert CHAT in described
         assert "chat_history" in described
+
+
+class TestSize:
+    async def test_a_body_beyond_reason_is_refused(self, rag: httpx.AsyncClient) -> None:
+        history = [{"role": "user", "content": "x" * 200_000}] * 50
+        answered = await rag.post(CHAT, json={"question": "리스트?", "chat_history": history})
+
+        assert answered.status_code == 413
+
+    async def test_a_long_conversation_is_not(self, rag: httpx.AsyncClient) -> None:
+        history = [{"role": "user", "content": "x" * 200_000}] * 20
+
+        assert (await ask(rag, "리스트와 튜플의 차이는?", chat_history=history))["sources"]

@@ -2,23 +2,24 @@
 
 import asyncio
 import unicodedata
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from ragserver.answer import Findings
 from tests.ragserver.conftest import Serve
+from tests.ragserver.models import FakeModels, dialects, faults
+from tests.ragserver.models.wire import Fault
 from tests.ragserver.questions import AS_EVENTS, CHAT, ask, begun, events_in, said_in, stream
 
 QUESTIONS = [
     "Python에서 리스트와 튜플의 차이는?",
     "What is the difference between a list and a tuple in Python?",
-    "git rebase와 merge의 차이",
+    "비동기 HTTP 요청을 보내는 방법",
     "김치찌개 끓이는 법",
     "안녕하세요!",
 ]
+FEEDING = "How do I feed a sourdough starter?"
 
 
 class TestEvents:
@@ -55,14 +56,14 @@ class TestEvents:
 
         assert done["sources"][0]["heading"] == "딕셔너리 > 딕셔너리 반복하기"
 
-    async def test_decomposed_korean_keeps_its_syllables(self, serve: Serve, docs: Path) -> None:
+    async def test_decomposed_korean_is_quoted_in_whole_syllables(self, serve: Serve, docs: Path) -> None:
         bread = "효모는따뜻한곳에서자라고차가운곳에서잠듭니다" * 10
         (docs / "효모.md").write_text(unicodedata.normalize("NFD", f"# 효모\n\n효모 {bread}\n"), "utf-8")
         async with serve(rag_docs_dir=docs) as client:
-            pieces = said_in(await stream(client, "효모는 어디에서 자라나요?"))
+            pieces = said_in(await stream(client, "효모"))
 
-        assert bread in "".join(unicodedata.normalize("NFC", piece) for piece in pieces)
-        assert bread not in "".join(pieces)
+        assert bread in "".join(pieces)
+        assert all(unicodedata.is_normalized("NFC", piece) for piece in pieces)
 
     async def test_many_at_once_are_not_mixed_up(self, rag: httpx.AsyncClient) -> None:
         streams = await asyncio.gather(*(stream(rag, question) for question in QUESTIONS * 4))
@@ -131,20 +132,16 @@ class TestNegotiation:
         assert none.headers["Content-Type"] == "application/json"
 
 
-async def break_off(found: Findings) -> AsyncGenerator[str, None]:
-    """Fail before the first piece or after it, as the question says."""
-    if found.question == "after":
-        yield "첫 문장입니다. "
-    raise RuntimeError("secret of the model")
-
-
 class TestFailures:
-    async def test_what_is_wrong_before_the_first_byte_is_a_plain_error(self, serve: Serve, docs: Path) -> None:
-        async with serve(write=break_off, rag_docs_dir=docs, rag_api_key="sesame-1") as client:
+    async def test_what_is_wrong_before_the_first_byte_is_a_plain_error(
+        self, serve: Serve, docs: Path, tmp_path: Path
+    ) -> None:
+        async with serve(rag_docs_dir=docs, rag_api_key="sesame-1") as client:
             key = {"Authorization": "Bearer sesame-1"} | AS_EVENTS
             refused = await client.post(CHAT, json={"question": "test"}, headers=AS_EVENTS)
             invalid = await client.post(CHAT, json={"question": " "}, headers=key)
-            failed = await client.post(CHAT, json={"question": "before"}, headers=key)
+            (tmp_path / "index.db").write_bytes(b"")  # under the server's feet
+            failed = await client.post(CHAT, json={"question": FEEDING}, headers=key)
 
         assert [refused.status_code, invalid.status_code, failed.status_code] == [401, 422, 500]
         for answered in (refused, invalid, failed):
@@ -160,65 +157,44 @@ class TestFailures:
         assert answered.json()["success"] is False
 
     async def test_a_failure_in_mid_answer_is_the_last_event(
-        self, serve: Serve, docs: Path, caplog: pytest.LogCaptureFixture
+        self, serve: Serve, docs: Path, models: FakeModels, caplog: pytest.LogCaptureFixture
     ) -> None:
-        async with serve(write=break_off, rag_docs_dir=docs) as client:
-            events = await stream(client, "after")
-            as_json = await client.post(CHAT, json={"question": "after"})
+        secret = dialects.data({"error": {"message": "secret of the model"}})
+        models.faults["chat"] = faults.events(dialects.chunk({"content": "첫 문장입니다. "}), secret)
+        async with serve(rag_docs_dir=docs, rag_llm_url=models.url("vllm")) as client:
+            events = await stream(client, FEEDING)
 
         assert events == [("delta", {"text": "첫 문장입니다. "}), ("error", {"error": "The answer broke off."})]
-        assert as_json.status_code == 500
         assert "secret of the model" in caplog.text
 
 
-class Writers:
-    """Answers without an end, and word of when one is given up."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-
-    async def wait(self, _: Findings) -> AsyncGenerator[str, None]:
-        try:
-            yield "첫 문장입니다. "
-            await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-
-    async def never_stop(self, _: Findings) -> AsyncGenerator[str, None]:
-        try:
-            while True:
-                yield "문장입니다. " * 1000
-        finally:
-            self.ended.set()
-
-
 class TestLeaving:
-    @pytest.mark.parametrize("name", ["wait", "never_stop"])
-    async def test_an_answer_nobody_waits_for_is_given_up(self, serve: Serve, docs: Path, name: str) -> None:
-        writers = Writers()
-        async with serve(write=getattr(writers, name), rag_docs_dir=docs) as client:
-            async with begun(client, "빵") as (event, data):
+    @pytest.mark.parametrize("writer", [faults.Gate("첫 문장입니다. "), faults.endless], ids=["waits", "never stops"])
+    async def test_an_answer_nobody_waits_for_is_given_up(
+        self, serve: Serve, docs: Path, models: FakeModels, writer: Fault
+    ) -> None:
+        models.faults["chat"] = writer
+        async with serve(rag_docs_dir=docs, rag_llm_url=models.url("vllm")) as client:
+            async with begun(client, FEEDING) as (event, data):
                 assert event == "delta"
                 assert data["text"]
-                assert not writers.ended.is_set()
-            await asyncio.wait_for(writers.ended.wait(), 5)
+                assert models.open == 1
+            await models.until_closed()
 
             assert (await client.get("/health")).status_code == 200
 
-    async def test_the_first_piece_is_sent_before_the_next_is_written(self, serve: Serve, docs: Path) -> None:
-        goes_on = asyncio.Event()
-
-        async def write(_: Findings) -> AsyncGenerator[str, None]:
-            yield "하나. "
-            await goes_on.wait()
-            yield "둘."
-
-        async with serve(write=write, rag_docs_dir=docs) as client:
-            request = client.stream("POST", CHAT, json={"question": "빵"}, headers=AS_EVENTS)
+    async def test_the_first_piece_is_sent_before_the_next_is_written(
+        self, serve: Serve, docs: Path, models: FakeModels
+    ) -> None:
+        models.faults["chat"] = gate = faults.Gate("하나. ", "둘.")
+        async with serve(rag_docs_dir=docs, rag_llm_url=models.url("vllm")) as client:
+            request = client.stream("POST", CHAT, json={"question": FEEDING}, headers=AS_EVENTS)
             async with asyncio.timeout(5), request as answered:
                 received = answered.aiter_text()
-                first = await anext(received)
-                goes_on.set()
+                first = ""
+                while not events_in(first):
+                    first += await anext(received)
+                gate.release()
                 rest = "".join([text async for text in received])
 
         assert events_in(first) == [("delta", {"text": "하나. "})]

@@ -3,19 +3,28 @@
 import pytest
 
 from ragserver import tokens
+from ragserver.glossary import Glossary
 from ragserver.question import concepts
+
+NO_GLOSSARY = Glossary()
 
 
 class TestKorean:
     @pytest.mark.parametrize("form", ["파이썬", "파이썬은", "파이썬에서", "파이썬에서는", "파이썬으로도"])
     def test_particles_make_no_difference(self, form: str) -> None:
-        assert tokens.tokens(form) == ["파이", "이썬"]
+        assert tokens.tokens(form) == ["파이", "이썬", "_파이"]
 
-    def test_longer_words_are_windows_of_two_syllables(self) -> None:
-        assert tokens.tokens("제너레이터") == ["제너", "너레", "레이", "이터"]
+    def test_longer_words_are_windows_of_two_syllables_and_their_beginning(self) -> None:
+        assert tokens.tokens("제너레이터") == ["제너", "너레", "레이", "이터", "_제너"]
+
+    def test_a_word_is_not_wanted_in_the_middle_of_another(self) -> None:
+        wanted = set(tokens.wanted_tokens("로그를"))
+
+        assert wanted <= set(tokens.tokens("로그 파일"))
+        assert not wanted & set(tokens.tokens("프로그램"))
 
     def test_particles_on_another_script_are_dropped(self) -> None:
-        assert tokens.tokens("Python에서 `list`와 튜플(tuple)은") == ["python", "list", "튜플", "tupl"]
+        assert tokens.tokens("Python에서 `list`와 튜플(tuple)은") == ["python", "list", "튜플", "_튜플", "tupl"]
 
     def test_a_syllable_on_another_script_loses_its_particle(self) -> None:
         assert tokens.tokens("with문은") == ["with", "문"]
@@ -58,19 +67,19 @@ class TestEnglish:
 
 class TestConcepts:
     def test_words_that_only_ask_are_left_out(self) -> None:
-        assert [concept.word for concept in concepts("리스트는 어떻게 정렬하나요? 방법을 알려줘")] == [
+        assert [concept.word for concept in concepts("리스트는 어떻게 정렬하나요? 방법을 알려줘", NO_GLOSSARY)] == [
             "리스트는",
             "정렬하나요",
         ]
-        assert [concept.word for concept in concepts("How do I sort a list?")] == ["sort", "list"]
+        assert [concept.word for concept in concepts("How do I sort a list?", NO_GLOSSARY)] == ["sort", "list"]
 
     def test_keywords_in_a_korean_question_are_not_grammar(self) -> None:
-        assert [concept.word for concept in concepts("is와 for의 차이")] == ["is", "for", "차이"]
+        assert [concept.word for concept in concepts("is와 for의 차이", NO_GLOSSARY)] == ["is", "for", "차이"]
 
     def test_verbs_and_digits_say_less_than_nouns(self) -> None:
-        noun, verb, digits = concepts("리스트 정렬하나요 3")
+        noun, verb, digits = concepts("리스트 정렬하나요 3", NO_GLOSSARY)
 
         assert noun.weight > digits.weight > verb.weight
 
     def test_a_word_counts_once(self) -> None:
-        assert len(concepts("리스트 리스트는 리스트의")) == 1
+        assert len(concepts("리스트 리스트는 리스트의", NO_GLOSSARY)) == 1
