@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SOURCES := app ragserver tests alembic bench
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format lock migration openapi bench drill
+.PHONY: help install run test lint format lock migration openapi bench eval drill
 
 help: ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
@@ -62,6 +62,10 @@ bench: install ## 500 chats at once on a slow RAG server, and growth; then the l
 	@$(BIN)/python bench/streams.py
 	@$(PYTHON) bench/lab.py --subject floor --subject seed --subject ragchat --rounds 3 --speed 0.3 \
 	    --scenarios S1,S2,S4,S5,S6,S8,S3
+
+eval: install ## how well the reference RAG server finds and refuses, and its costs; writes docs/reference-rag.md
+	@$(BIN)/python bench/rag/documents.py
+	@$(BIN)/python bench/rag/report.py
 
 drill: install ## play every fault against three replicas, for about half an hour; writes docs/reliability.md
 	@$(BIN)/python -m tests.drill --write docs/reliability.md
