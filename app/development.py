@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
@@ -29,6 +29,7 @@ DEMO_USER = "demo"
 FRONT_END_ORIGINS = "http://localhost:3000,http://localhost:5173"
 START_SECONDS = 60
 STOP_SECONDS = 10
+PACE_MS = "30"  # between the pieces of an answer, or a stream would be over before it is seen
 # A developer's HTTP_PROXY would be asked for our own loopback addresses.
 WITHOUT_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -40,37 +41,43 @@ class DevelopmentError(Exception):
 def run_development(port: int) -> None:
     """Start everything, print the addresses, and stay until Ctrl-C, SIGTERM, or one of the servers ends.
 
+    Where RUNPOD_RAG_URL names a RAG server, that one is asked and the reference server stays out.
+
     Raises:
         DevelopmentError: a port is taken, or a server did not start or ended by itself.
     """
     if not _is_free(port):
         raise DevelopmentError(f"Port {port} is in use. Choose another: PORT={port + 1} make run")
-    rag_port = _free_port()
     FOLDER.mkdir(exist_ok=True)
     password = _kept(FOLDER / "demo-password", lambda: secrets.token_hex(6))
-    environment = os.environ | _service_environment(port, rag_port)
+    own_rag_url = os.environ.get("RUNPOD_RAG_URL") or os.environ.get("RUNPOD_CHATBOT_URL")
+    rag_url = own_rag_url or f"http://{LOOPBACK}:{_free_port()}"
+    environment = os.environ | _service_environment(port, rag_url)
     _run(["-m", "app.cli", "migrate"], environment)
     asyncio.run(_ensure_demo_user(password))
-    rag_environment = os.environ | {"HOST": LOOPBACK, "PORT": str(rag_port), "RAG_DB": str(FOLDER / "ragserver.db")}
-    with (
-        _stop_on_signal(),
-        _server("reference RAG server", ["-m", "ragserver", "serve"], rag_environment) as rag,
-        _server("service", ["-m", "app.cli", "serve"], environment) as service,
-    ):
-        servers = [rag, service]
-        _wait_until_ready(f"http://{LOOPBACK}:{rag_port}/health", servers)
+    with _stop_on_signal(), ExitStack() as running:
+        servers = [] if own_rag_url else [running.enter_context(_reference_rag_server(rag_url))]
+        servers.append(running.enter_context(_server("service", ["-m", "app.cli", "serve"], environment)))
+        if not own_rag_url:
+            _wait_until_ready(f"{rag_url}/health", servers)
         _wait_until_ready(f"http://{LOOPBACK}:{port}/health/ready", servers)
-        _print_addresses(port, rag_port, password)
+        _print_addresses(port, rag_url, password)
         _wait_for_an_end(servers)
 
 
-def _service_environment(port: int, rag_port: int) -> dict[str, str]:
+def _reference_rag_server(url: str) -> AbstractContextManager["_Server"]:
+    environment = {"RAG_PACE_MS": PACE_MS} | os.environ
+    environment |= {"HOST": LOOPBACK, "PORT": url.rpartition(":")[2], "RAG_DB": str(FOLDER / "ragserver.db")}
+    return _server("reference RAG server", ["-m", "ragserver", "serve"], environment)
+
+
+def _service_environment(port: int, rag_url: str) -> dict[str, str]:
     """All that decides where data goes is set here, so that no `.env` makes a demo user in a real database."""
     return {
         "ENVIRONMENT": "development",
         "DATABASE_URL": DATABASE_URL,
         "JWT_SECRET_KEY": _kept(FOLDER / "jwt-secret", lambda: secrets.token_urlsafe(48)),
-        "RUNPOD_RAG_URL": f"http://{LOOPBACK}:{rag_port}",
+        "RUNPOD_RAG_URL": rag_url,
         "HOST": LOOPBACK,
         "PORT": str(port),
         "DRAIN_SECONDS": str(STOP_SECONDS / 2),  # nobody at a terminal waits a minute for Ctrl-C
@@ -173,12 +180,12 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _print_addresses(port: int, rag_port: int, password: str) -> None:
+def _print_addresses(port: int, rag_url: str, password: str) -> None:
     lines = (
         "",
         f"service:    http://{LOOPBACK}:{port}",
         f"Swagger UI: http://{LOOPBACK}:{port}/docs",
-        f"RAG server: http://{LOOPBACK}:{rag_port}",
+        f"RAG server: {rag_url}",
         "",
         f"user: {DEMO_USER}",
         f"password: {password}",

@@ -237,6 +237,15 @@ class TestDev:
         assert {"development.db", "jwt-secret", "demo-password"} <= {path.name for path in (tmp_path / "var").iterdir()}
         assert (tmp_path / "var/jwt-secret").stat().st_mode & 0o077 == 0
 
+    async def test_own_rag_server_is_asked_where_one_is_named(self, tmp_path: Path, rag: FakeRag) -> None:
+        port = free_port()
+        with process(tmp_path, "dev", "--port", str(port), RUNPOD_RAG_URL=rag.url) as dev:
+            printed = await asyncio.to_thread(read_until, dev, "Stop with Ctrl-C.")
+            ready = await asyncio.to_thread(httpx.get, f"http://127.0.0.1:{port}/health/ready")
+        assert f"RAG server: {rag.url}\n" in printed
+        assert ready.status_code == 200
+        assert not (tmp_path / "var/ragserver.db").exists()
+
     def test_taken_port_is_named(self, tmp_path: Path) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
