@@ -25,7 +25,7 @@ from ragserver.streaming import EventStream
 _logger = logging.getLogger(__name__)
 _RETRY_AFTER_S: Final = "2"
 _MOST_BYTES: Final = 8 * 1024 * 1024  # many times what the chat service sends
-_EMBED_PAUSE_S: Final = 5.0
+_EMBED_PAUSE_S: Final = 12.0  # longer than the endpoint rests after a failure
 
 
 class State(TypedDict):
@@ -90,6 +90,8 @@ def create_app(settings: Settings, embed_pause_s: float = _EMBED_PAUSE_S) -> Fas
         title="Reference RAG server",
         lifespan=_lifespan(settings, embed_pause_s),
         redirect_slashes=False,
+        docs_url=None,  # their pages come from the internet, and are blank without; /openapi.json has it all
+        redoc_url=None,
         max_body_size=_MOST_BYTES,
         exception_handlers={
             StarletteHTTPException: _http_failure,
@@ -133,7 +135,10 @@ async def _embed(opening: asyncio.Task[Opened], pause_s: float) -> None:
         return
     _logger.info("Ready: %d chunks of %d documents", opened.store.chunks, opened.store.documents)
     if opened.embedded:
-        await opened.embedded.keep_complete(pause_s)
+        try:
+            await opened.embedded.keep_complete(pause_s)
+        except Exception:
+            _logger.exception("The documents are no longer embedded until the server is started again")
 
 
 def _opened(opening: asyncio.Task[Opened]) -> Opened | None:

@@ -62,7 +62,7 @@ def cut(document: str, text: str, size: int) -> list[Chunk]:
     chunks = []
     for section in _sections(text, size):
         for content in section.contents:
-            if markdown.is_mostly_links(content):
+            if not content.strip() or markdown.is_mostly_links(content):
                 continue
             seen[section.heading, content] += 1
             chunk_id = _chunk_id(document, section.heading, content, seen[section.heading, content])

@@ -24,7 +24,7 @@ from ragserver.evaluation.questions import QuestionsError
 from ragserver.evaluation.report import evaluate_all
 from ragserver.evaluation.variants import passages_of, simpler_engines
 from ragserver.glossary import Glossary, GlossaryError
-from ragserver.indexing import ForeignFileError, refuse_foreign_file
+from ragserver.indexing import refuse_foreign_file
 from ragserver.opening import Opened, open_pipeline
 from ragserver.remote.endpoint import RemoteError
 from ragserver.remote.models import open_models
@@ -139,7 +139,7 @@ async def _evaluate(settings: Settings, file: Path, *, as_json: bool, compare: b
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Opened]:
-    """Give the pipeline; its documents are embedded as far as they were before."""
+    """Give the pipeline, with the vectors of a remote model if those of all documents are kept."""
     _refuse_wrong_files(settings)
     async with open_models(settings) as models:
         opened = await open_pipeline(settings, models)
@@ -164,7 +164,7 @@ def _refuse_wrong_files(settings: Settings) -> None:
         name = "RAG_GLOSSARY"
         if settings.rag_glossary:
             Glossary.read(settings.rag_glossary)
-    except (ForeignFileError, GlossaryError, OSError) as exc:
+    except (GlossaryError, OSError) as exc:
         typer.echo(f"{name}: {exc}", err=True)
         sys.exit(2)
 

@@ -66,8 +66,8 @@ class Settings(BaseSettings):
     rag_candidates: int = Field(default=50, ge=1, le=1000)
     rag_rerank_n: int = Field(default=30, ge=1, le=1000)
     rag_top_k: int = Field(default=5, ge=1, le=50)
-    rag_min_evidence: float = Field(default=0.74, ge=0, le=1)
-    rag_sure_evidence: float = Field(default=0.87, ge=0, le=1)
+    rag_min_evidence: float = Field(default=0.70, ge=0, le=1)
+    rag_sure_evidence: float = Field(default=0.88, ge=0, le=1)
     rag_embed_url: BaseUrl | None = None
     rag_embed_key: Key | None = None
     rag_embed_model: str = "BAAI/bge-m3"
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     rag_timeout_s: float = Field(default=30, gt=0, le=600)
     rag_http_batch: int = Field(default=32, ge=1, le=256)
     rag_pace_ms: int = Field(default=0, ge=0, le=1000)
-    rag_api_key: SecretStr | None = None
+    rag_api_key: Key | None = None
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"

@@ -38,7 +38,9 @@ class Source(BaseModel):
     content: str = Field(description="The passage, in Markdown.")
     score: float = Field(ge=0, le=1, examples=[0.95])
     document: str = Field(examples=["ko/lists-and-tuples.md"])
-    heading: str = Field(examples=["리스트와 튜플 > 가장 큰 차이"], description="The headings above the passage.")
+    heading: str = Field(
+        examples=["리스트와 튜플 > 리스트(list)와 튜플(tuple)의 차이"], description="The headings above the passage."
+    )
 
 
 class Metadata(BaseModel):
@@ -90,7 +92,9 @@ class Failure(BaseModel):
     """What every error looks like."""
 
     success: Literal[False] = False
-    error: str = Field(description="What went wrong, for a person.", examples=["The question is blank."])
+    error: str = Field(
+        description="What went wrong, for a person.", examples=["question: String should have at least 1 character"]
+    )
 
 
 class Health(BaseModel):

@@ -50,13 +50,14 @@ def read(folder: Path) -> list[Document]:
     return documents
 
 
-def fingerprint(documents: list[Document], chunk_chars: int) -> str:
+def fingerprint(documents: list[Document], chunk_chars: int, *makers: str) -> str:
     """Return a hash that changes when an index of these documents would come out differently.
 
-    The code that makes chunks and tokens is part of it, so that a new release never searches an old index.
+    The code that makes chunks and tokens, and that in the files `makers`, is part of it, so that a new release never
+    searches an old index.
     """
     digest = hashlib.sha256(f"chunk_chars={chunk_chars}".encode())
-    for maker in _MAKERS:
+    for maker in (*_MAKERS, *makers):
         digest.update(Path(maker).read_bytes())
     for document in documents:
         text = document.text.encode()

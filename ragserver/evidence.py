@@ -1,5 +1,6 @@
 """How well a text covers what a question asks for: the filter that keeps the server from answering anyway."""
 
+import math
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ _FOREIGN_WEIGHT: dict[Language, float] = {"ko": 0.2, "en": 0.5}
 _HALF_A_WORD = 0.5
 _TERM_BONUS = 0.3
 _MOST_TERMS = 8
+_LEAST_ABSENCE = 0.5
+_ENOUGH_CHUNKS = 3000  # from there the absence of a word counts in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,9 @@ def _term(concept: Concept, frequencies: dict[str, int], store: Store) -> _Term:
     language = tokens.language_of(concept.word)
     is_foreign = not known and language not in store.languages
     weight = concept.weight * (_FOREIGN_WEIGHT[language] if is_foreign else 1.0)
+    if not known:
+        # A small folder lacks many a word of the questions it answers.
+        weight *= min(max(math.log1p(store.chunks) / math.log(_ENOUGH_CHUNKS), _LEAST_ABSENCE), 1.0)
     rarity = min(_rarity(saying, frequencies, store) for saying in known or sayings)
     return _Term(tuple(map(frozenset, sayings)), weight, weight * rarity, bool(known))
 
@@ -95,4 +101,4 @@ def _is_known(saying: Sequence[str], frequencies: dict[str, int]) -> bool:
 
 
 def _rarity(saying: Sequence[str], frequencies: dict[str, int], store: Store) -> float:
-    return sum(store.rarity(frequencies.get(token, 0)) for token in saying) / len(saying)
+    return sum(store.rarity(frequencies.get(token, 1)) for token in saying) / len(saying)

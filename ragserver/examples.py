@@ -12,7 +12,7 @@ _SOURCE: Final = Source(
     content="리스트는 변경 가능하고 튜플은 변경 불가능합니다.",
     score=0.95,
     document="ko/lists-and-tuples.md",
-    heading="리스트와 튜플 > 가장 큰 차이",
+    heading="리스트와 튜플 > 리스트(list)와 튜플(tuple)의 차이",
 )
 _ANSWER: Final = ChatResponse(
     answer="리스트는 만든 뒤에도 바꿀 수 있지만 튜플은 바꿀 수 없습니다 [1]. 바뀌면 안 되는 값은 튜플에 담습니다 [1].",

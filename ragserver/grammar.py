@@ -54,9 +54,9 @@ ASKING_KOREAN = frozenset(
 )
 ASKING_KOREAN_STARTS = tuple(
     """
-    어떻 어떤 어떠 무엇 무슨 뭐 뭔 뭘 왜 언제 어디 어느 누가 누구 얼마 몇 알려 설명 가르쳐 궁금 방법 대해 대한 관해 관한
-    관하여 있나 있는 있을 있어 있습 인가 하나요 할까 되나 될까 그럼 그러면 그리고 그런 그건 그거 그것 그게 이건 이거
-    이것 이게 이걸 그걸 그렇 이렇 됩니 돼요 되나 되는지 않 싶
+    어떻 어떤 어떠 무엇 무슨 뭐 뭔 뭘 왜 언제 어디 어느 누가 누구 얼마 몇 알려 보여 설명 가르쳐 궁금 방법 대해 대한 관해
+    관한 관하여 있나 있는 있을 있어 있습 인가 하나요 할까 되나 될까 그럼 그러면 그리고 그런 그건 그거 그것 그게 이건
+    이거 이것 이게 이걸 그걸 그렇 이렇 됩니 돼요 되나 되는지 않 싶
     저는 제가 나는 내가 부탁 주세 주실 해줘 해주 싶어 싶은 싶습 때문 경우 안녕 정도 이유 의미 가요
     건가 걸까 자세 구체적 간단 쉽게 다시 예시 예제 사용법 사용하 사용할 사용해
     """.split()
@@ -74,7 +74,10 @@ CONNECTING = frozenset(
 )
 HELLO = frozenset(
     "안녕 안녕하세요 안녕하십니까 반가워 반가워요 반갑습니다 하이 헬로 헬로우 hello hi hey hellothere hithere heythere "
-    "goodmorning goodafternoon goodevening howareyou".split()
+    "goodmorning goodafternoon goodevening howareyou ㅎㅇ 하이요 안뇽 "
+    # Who asks what this is gets told so.
+    "whoareyou whatareyou whatcanyoudo help 넌누구야 너는누구야 누구세요 뭐할수있어 뭘할수있어 무엇을할수있나요 "
+    "도움말".split()
 )
 THANKS = frozenset(
     "고마워 고마워요 고맙습니다 감사 감사해요 감사합니다 땡큐 thanks thankyou thankyousomuch thankyouverymuch thx ty "

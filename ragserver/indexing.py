@@ -10,16 +10,16 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from ragserver import chunks, corpus, memory, tokens, vectors
+from ragserver import chunks, corpus, memory, store, tokens, vectors
 from ragserver.chunks import Chunk
 from ragserver.corpus import Document
+from ragserver.ownership import refuse_foreign
 from ragserver.replacement import replacing
 from ragserver.store import Store, language_token
 from ragserver.vectors import Passages
 
 _logger = logging.getLogger(__name__)
 _APPLICATION_ID = 0x52414749
-_APPLICATION_ID_AT = slice(68, 72)  # in the header of every SQLite file
 _SCHEMA = f"""
 PRAGMA journal_mode = OFF;
 PRAGMA application_id = {_APPLICATION_ID};
@@ -33,10 +33,6 @@ CREATE VIRTUAL TABLE vocabulary USING fts5vocab (words, row);
 """
 
 
-class ForeignFileError(Exception):
-    """The path of the index names a file that is something else, so it is not replaced."""
-
-
 def open_index(path: Path, folder: Path, chunk_chars: int) -> Store:
     """Return the index of a folder: the one at the path if the documents are still the same, else a new one.
 
@@ -46,25 +42,18 @@ def open_index(path: Path, folder: Path, chunk_chars: int) -> Store:
     """
     refuse_foreign_file(path)
     documents = corpus.read(folder)
-    fingerprint = corpus.fingerprint(documents, chunk_chars)
-    if store := _open_same(path, fingerprint):
-        return store
-    store = _replace(path, documents, fingerprint, chunk_chars)
+    fingerprint = corpus.fingerprint(documents, chunk_chars, __file__, store.__file__)
+    if opened := _open_same(path, fingerprint):
+        return opened
+    opened = _replace(path, documents, fingerprint, chunk_chars)
     del documents
     memory.give_back()
-    return store
+    return opened
 
 
 def refuse_foreign_file(path: Path) -> None:
     """Raise ForeignFileError if something other than an index of ours is at the path, such as another database."""
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise ForeignFileError(f"{path} is not a file")
-    with path.open("rb") as file:
-        header = file.read(_APPLICATION_ID_AT.stop)
-    if header and header[_APPLICATION_ID_AT] != _APPLICATION_ID.to_bytes(4, "big"):
-        raise ForeignFileError(f"{path} is not an index of this server and is left as it is")
+    refuse_foreign(path, _APPLICATION_ID)
 
 
 def _open_same(path: Path, fingerprint: str) -> Store | None:

@@ -50,7 +50,7 @@ async def open_pipeline(settings: Settings, models: Models) -> Opened:
     embedded = None
     if models.embeddings:
         kept = EmbeddingStore(embeddings_path(settings.rag_db), models.embeddings.model)
-        embedded = Embedded(models.embeddings, kept, store.texts())
+        embedded = await asyncio.to_thread(Embedded, models.embeddings, kept, store)
     search = Search(store, settings, glossary, embedded, models.reranker)
     return Opened(store, search, Pipeline(search, settings, models.language_model), models, embedded)
 

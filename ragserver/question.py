@@ -12,8 +12,10 @@ from ragserver.tokens import Language
 _VERB_LIKE_WEIGHT = 0.4
 _DIGITS_WEIGHT = 0.5
 _SYLLABLE_WEIGHT = 0.4
+_TELLING_DIGITS = 3
 _CONTEXT_WEIGHT = 0.5
 _ENOUGH_CONCEPTS = 3
+_MOST_SAID = 1000  # characters of the question before that a model reads with a follow-up
 _MOST_WORDS = 2000  # one character may be a phrase of four words
 
 
@@ -31,7 +33,7 @@ class Concept:
 class Question:
     """What to search for: the question's own concepts and, for a follow-up, those of the question before.
 
-    `text` is what a model is to read: a follow-up with the question before it.
+    `text` is what a model is to read: a follow-up, and behind it the question that it follows.
     """
 
     text: str
@@ -54,7 +56,7 @@ def parse(text: str, history: Sequence[Utterance], glossary: Glossary) -> Questi
         for concept in concepts(said, glossary)
         if concept.word not in words
     )
-    return Question(f"{said}\n{text}" if said else text, language, own, context)
+    return Question(f"{text}\n{said[:_MOST_SAID]}" if said else text, language, own, context)
 
 
 def concepts(text: str, glossary: Glossary) -> tuple[Concept, ...]:
@@ -73,7 +75,8 @@ def concepts(text: str, glossary: Glossary) -> tuple[Concept, ...]:
         searched = spellings or tuple(dict.fromkeys(chain.from_iterable(map(tokens.wanted_tokens, taken))))
         concept = Concept(" ".join(taken), searched, max(map(_weight, taken)), entry.terms if entry else ())
         found.setdefault(searched, concept)
-    return tuple(found.values())
+    # Small numbers alone ask for nothing: they are in every example.
+    return tuple(found.values()) if any(_says_something(concept.word) for concept in found.values()) else ()
 
 
 def tokens_of(wanted: Iterable[Concept]) -> set[str]:
@@ -84,6 +87,10 @@ def tokens_of(wanted: Iterable[Concept]) -> set[str]:
 def translated_tokens_of(wanted: Iterable[Concept]) -> set[str]:
     """Return the search tokens of the translations of concepts."""
     return {token for concept in wanted for translation in concept.translations for token in translation}
+
+
+def _says_something(word: str) -> bool:
+    return not word.isdigit() or len(word) >= _TELLING_DIGITS
 
 
 def _points_back(text: str) -> bool:

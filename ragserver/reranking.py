@@ -49,6 +49,6 @@ def best_of_sections(hits: Iterable[Hit]) -> list[Hit]:
 
 
 def relative(hits: Sequence[Hit]) -> list[Hit]:
-    """Return the hits with their scores in proportion to the best one's, which is 1."""
+    """Return the hits with their scores in proportion to the best one's, which is 1; all 1 where all are 0."""
     most = max((hit.score for hit in hits), default=0.0)
-    return [replace(hit, score=hit.score / most if most else 0.0) for hit in hits]
+    return [replace(hit, score=hit.score / most if most else 1.0) for hit in hits]

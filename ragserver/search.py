@@ -23,7 +23,7 @@ from ragserver.vectors import Floats
 
 _logger = logging.getLogger(__name__)
 ALL_STAGES: Final = frozenset({"glossary", "vectors", "rerank", "sections"})
-_JUDGED = 3
+_JUDGED = 3  # the best passages that evidence is sought in
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Search:
         self._settings = settings
         self._glossary = glossary if "glossary" in stages else Glossary()
         self._embedded = embedded
-        self._reranker = reranker
+        self._reranker = reranker if "rerank" in stages else None
         self._stages = stages
         self._retriever = Retriever(store, settings.rag_candidates, settings.rag_rerank_n)
 

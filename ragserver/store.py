@@ -5,15 +5,14 @@ import math
 import sqlite3
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Self
 
 import numpy as np
 
 from ragserver.chunks import Chunk
-from ragserver.tokens import Language
+from ragserver.tokens import LONGEST_WORD, Language
 from ragserver.vectors import Floats
 
-_SPOKEN_FROM = 0.1
+_SPOKEN_FROM = 0.1  # a language of fewer chunks is a quotation or two
 _MOST_TOKENS = 40  # the rarest ones say it; more only take time
 _MOST_REMEMBERED = 20_000
 _FREQUENCIES = "SELECT term, doc FROM vocabulary WHERE term IN (SELECT value FROM json_each(?))"
@@ -50,12 +49,6 @@ class Store:
         """Close the file."""
         self._db.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     @property
     def languages(self) -> frozenset[Language]:
         """The languages of which the documents have more than a little."""
@@ -90,8 +83,9 @@ class Store:
         if not rarest:
             return {}
         query = " OR ".join(f'"{token}"' for token in rarest)
+        query = f"{{heading body}} : ({query})"
         if language:
-            query = f"{{heading body}} : ({query}) AND language : {language_token(language)}"
+            query = f"{query} AND language : {language_token(language)}"
         return dict(self._db.execute(_SEARCH, {"query": query, "limit": limit}))
 
     def read(self, rows: Collection[int]) -> dict[int, Chunk]:
@@ -115,5 +109,5 @@ def text_of(heading: str, content: str) -> str:
 
 
 def language_token(language: Language) -> str:
-    """Return the token by which the chunks of a language are found; no word of a question."""
-    return f"language_{language}"
+    """Return the token by which the chunks of a language are found; longer than any word of a question."""
+    return f"{language:_>{LONGEST_WORD + 1}}"

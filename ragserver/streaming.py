@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from ragserver.contract import Begun, BrokenOff, ChatResponse, Delta, Event
 from ragserver.negotiation import EVENTS
+from ragserver.remote.endpoint import RemoteError
 
 _logger = logging.getLogger(__name__)
 _HEADERS: Final = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # the latter: nginx passes on at once
@@ -50,6 +51,9 @@ async def _frames(first: Event, rest: AsyncGenerator[Event, None]) -> AsyncGener
         async for event in rest:
             await asyncio.sleep(0)  # others have their turn, and a client that left is noticed
             yield frame(event)
+    except RemoteError as exc:
+        _logger.warning("An answer broke off: %s", exc)  # without what it came from, which may hold what was said
+        yield frame(BrokenOff(error="The answer broke off."))
     except Exception:
         _logger.exception("An answer broke off")
         yield frame(BrokenOff(error="The answer broke off."))

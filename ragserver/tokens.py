@@ -4,18 +4,20 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from ragserver import grammar
 
 Language = Literal["ko", "en"]
 
 # Longer runs than any word are divided, so that the cache of words stays small whatever is sent.
-_RUN = re.compile(r"[가-힣]{1,40}|[\u3040-\u30ff\u3400-\u9fff]{1,40}|[^\W가-힣\u3040-\u30ff\u3400-\u9fff]{1,40}")
+LONGEST_WORD: Final = 40
+_UP_TO = f"{{1,{LONGEST_WORD}}}"
+_RUN = re.compile(rf"[가-힣]{_UP_TO}|[\u3040-\u30ff\u3400-\u9fff]{_UP_TO}|[^\W가-힣\u3040-\u30ff\u3400-\u9fff]{_UP_TO}")
 # Composing takes time by the square of the marks on one letter, so it is done in parts; they end before a space.
 _PART_LENGTH = 400
 _PART = re.compile(rf"[\s\S]{{1,{_PART_LENGTH}}}(?!\S)|[\s\S]{{1,{_PART_LENGTH}}}")
-_PLAIN_RUN = re.compile(r"\w{1,40}")
+_PLAIN_RUN = re.compile(rf"\w{_UP_TO}")
 _HANGUL = re.compile(r"[가-힣]+")
 _KOREAN_FROM = 0.1
 _LANGUAGE_SAMPLE = 20_000  # characters

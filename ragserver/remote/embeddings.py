@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, FiniteFloat
 
 from ragserver.remote.batches import ask_shortened, batches
 from ragserver.remote.endpoint import Endpoint, RemoteError
+from ragserver.vectors import Floats
 
-Matrix = NDArray[np.float32]
 _SMALLEST: Final = 1e-12  # a vector that is shorter has no direction
 
 
@@ -31,7 +30,7 @@ class Embeddings:
         self._endpoint = endpoint
         self._batch = batch
 
-    async def embed(self, texts: Sequence[str]) -> Matrix:
+    async def embed(self, texts: Sequence[str]) -> Floats:
         """Return a row of length 1 for each text, in their order; no rows and no columns for no texts.
 
         Raises:
@@ -42,7 +41,7 @@ class Embeddings:
             raise RemoteError("the vectors have different dimensions")
         return np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
 
-    async def _ask(self, texts: list[str]) -> Matrix:
+    async def _ask(self, texts: list[str]) -> Floats:
         # Without `dimensions`: vLLM answers 400 to it for a model like bge-m3, which has but one.
         body = {"model": self.model, "input": texts, "encoding_format": "float"}
         reply = await self._endpoint.post("/embeddings", body, _Vectors)
@@ -52,7 +51,7 @@ class Embeddings:
         return _normalised([vector.embedding for vector in ordered])
 
 
-def _normalised(rows: list[list[float]]) -> Matrix:
+def _normalised(rows: list[list[float]]) -> Floats:
     if len({len(row) for row in rows}) > 1:
         raise RemoteError("the vectors have different dimensions")
     matrix = np.array(rows, np.float64)
@@ -60,5 +59,5 @@ def _normalised(rows: list[list[float]]) -> Matrix:
         lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not (np.isfinite(lengths) & (lengths > _SMALLEST)).all():
         raise RemoteError("a vector is zero or endless")
-    normalised: Matrix = (matrix / lengths).astype(np.float32)
+    normalised: Floats = (matrix / lengths).astype(np.float32)
     return normalised

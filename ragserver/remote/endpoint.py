@@ -32,6 +32,10 @@ class RefusedError(RemoteError):
     """The server is there, but would not take this very input."""
 
 
+class FailedError(RefusedError):
+    """The server failed over an input, which it may take the next time; or never, as some that is too long."""
+
+
 class Endpoint:
     """The API below one base URL.
 
@@ -85,8 +89,12 @@ class Endpoint:
         with self._named(path):
             self._admit()
             deadline = asyncio.get_running_loop().time() + self._timeout_s
-            async with asyncio.timeout_at(deadline):
-                response = await self._send(path, body)
+            try:
+                async with asyncio.timeout_at(deadline):
+                    response = await self._send(path, body)
+            except asyncio.CancelledError:
+                self._rests_until = min(self._rests_until, self._clock())  # a probe that tells nothing: the next is one
+                raise
             self._rests_until = 0.0
             try:
                 yield Reply(response, deadline, self._timeout_s)
@@ -126,7 +134,7 @@ class Endpoint:
         text = f"HTTP {status}{await self._reason(response)}"
         if status in _REFUSED:
             self._rests_until = 0.0
-            return RefusedError(text)
+            return (FailedError if status == httpx.codes.INTERNAL_SERVER_ERROR else RefusedError)(text)
         if status in _BUSY or status >= httpx.codes.INTERNAL_SERVER_ERROR:
             return self._away(text, _rest_s(response))
         self._rests_until = 0.0
@@ -143,7 +151,10 @@ class Endpoint:
         if not isinstance(said, str):
             return ""
         line = " ".join(said.split())
-        return f": {line.replace(self._key, '***') if self._key else line}"[:_MOST_REASON_CHARS]
+        return f": {self._masked(line)}"[:_MOST_REASON_CHARS]
+
+    def _masked(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
 
     @contextmanager
     def _named(self, path: str) -> Iterator[None]:
@@ -152,7 +163,7 @@ class Endpoint:
             with self._translated():
                 yield
         except RemoteError as exc:
-            raise type(exc)(f"{self._url}{path}: {exc}") from exc
+            raise type(exc)(f"{self._url}{path}: {self._masked(str(exc))}") from exc
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

@@ -1,5 +1,6 @@
 """A language model's answer while it is written, from OpenAI's chat route: OpenAI, vLLM, Ollama, llama.cpp."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Any, Final
@@ -13,10 +14,11 @@ from ragserver.remote.reply import EVENT_STREAM, Reply
 
 _DONE: Final = "[DONE]"
 _MOST_CHARS: Final = 200_000
+_MOST_S: Final = 300.0  # for one that is never silent and never ends; the chat service gives up much earlier
 # After the model has finished only its bill may come. Some servers (vllm-mlx, its issue 101) then keep the
 # connection open without [DONE].
 _CLOSING_S: Final = 2.0
-_FAILED: Final = frozenset({"error", "abort"})
+_FAILED: Final = frozenset({"error", "abort", "content_filter"})
 _MOST_REASON_CHARS: Final = 200
 
 
@@ -55,7 +57,10 @@ class LanguageModel:
         body = {"model": self.model, "messages": list(messages), "stream": True}
         said = 0
         async with self._endpoint.stream("/chat/completions", body) as reply, aclosing(_contents(reply)) as contents:
+            end = asyncio.get_running_loop().time() + _MOST_S
             async for content in contents:
+                if asyncio.get_running_loop().time() > end:
+                    raise RemoteError(f"the answer takes longer than {_MOST_S:g} s")
                 # Line ends before the first word are what is left of a reasoning model's thoughts.
                 piece = content if said else content.lstrip()
                 said += len(piece)
@@ -91,10 +96,10 @@ async def _streamed(reply: Reply) -> AsyncGenerator[str, None]:
                 choice = _read(event)
                 content = choice.delta and choice.delta.content
                 finished = finished or bool(choice.finish_reason)
+                if choice.finish_reason:
+                    reply.patience_s = min(reply.patience_s, _CLOSING_S)
                 if content:
                     yield content
-                elif choice.finish_reason:
-                    reply.patience_s = min(reply.patience_s, _CLOSING_S)
     except (TimeoutError, httpx.TransportError):
         if not finished:
             raise

@@ -108,6 +108,23 @@ class TestOtherLanguage:
         assert "영어로 된" not in korean["answer"]
 
 
+class TestQuotation:
+    @pytest.mark.parametrize(
+        ("question", "heading"),
+        [
+            ("what is a decorator", "Decorators > What a decorator is"),
+            ("print 대신 logging을 쓰는 이유가 뭐야?", "Logging > Why logging instead of print"),
+        ],
+    )
+    async def test_begins_with_the_section_that_says_it(
+        self, rag: httpx.AsyncClient, question: str, heading: str
+    ) -> None:
+        body = await ask(rag, question)
+
+        assert re.findall(r"^\*\*(.+)\*\*$", body["answer"], re.MULTILINE)[0] == heading
+        assert heading in {source["heading"] for source in cited(body)}
+
+
 class TestOffTopic:
     @pytest.mark.parametrize(
         ("question", "honest"),
@@ -127,6 +144,10 @@ class TestOffTopic:
         assert body["sources"] == []
         assert body["metadata"]["confidence"] == "none"
 
+    @pytest.mark.parametrize("question", ["3", "What is 2 + 2?", "Why is 0.1 + 0.2 not 0.3?"])
+    async def test_small_numbers_ask_for_nothing(self, rag: httpx.AsyncClient, question: str) -> None:
+        assert (await ask(rag, question))["metadata"]["confidence"] == "none"
+
     async def test_half_a_match_is_offered_as_the_closest_passages(self, rag: httpx.AsyncClient) -> None:
         body = await ask(rag, "비동기 HTTP 요청을 보내는 방법")
 
@@ -138,7 +159,14 @@ class TestOffTopic:
 class TestGreetings:
     @pytest.mark.parametrize(
         ("said", "reply"),
-        [("안녕하세요!", "안녕하세요"), ("고마워요 😊", "다행"), ("Hello", "Hello"), ("Thank you!", "welcome")],
+        [
+            ("what can you do?", "I look for answers"),
+            ("넌 누구야?", "문서에서 답을 찾아"),
+            ("안녕하세요!", "안녕하세요"),
+            ("고마워요 😊", "다행"),
+            ("Hello", "Hello"),
+            ("Thank you!", "welcome"),
+        ],
     )
     async def test_they_are_returned_without_sources(self, rag: httpx.AsyncClient, said: str, reply: str) -> None:
         body = await ask(rag, said)

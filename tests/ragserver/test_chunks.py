@@ -2,6 +2,7 @@
 
 from ragserver.chunks import cut
 from ragserver.markdown import sentences
+from ragserver.units import units
 
 SIZE = 300
 
@@ -97,3 +98,12 @@ class TestSentences:
             "다음 문장입니다.",
             "OK?",
         ]
+
+
+class TestBlank:
+    def test_blanks_of_any_kind_make_no_passage(self) -> None:
+        blanks = "\u3000" * 5000 + "\u00a0" * 2000 + "\t" * 2000
+        found = cut("prices.md", f"# Prices\n\n| item |{blanks}| end |\n\n- a{blanks}b\n", 300)
+
+        assert found
+        assert all(list(units(chunk.content)) for chunk in found)

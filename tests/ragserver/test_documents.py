@@ -9,7 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from ragserver.config import PACKAGED_DOCUMENTS, Settings
-from ragserver.indexing import ForeignFileError, open_index
+from ragserver.indexing import open_index
+from ragserver.ownership import ForeignFileError
 from tests.ragserver.conftest import Serve, ready
 from tests.ragserver.questions import ask
 
@@ -52,6 +53,23 @@ class TestFolder:
 
         assert health == {"status": "ok", "chunks": 0, "documents": 0, "models": {}, "embedded": None}
         assert body["metadata"]["confidence"] == "none"
+
+    async def test_few_documents_answer_though_they_lack_a_word_of_the_question(self, serve: Serve, docs: Path) -> None:
+        (docs / "허브.md").write_text(
+            "# 베란다 허브\n\n바질은 햇빛을 좋아합니다. 물은 겉흙이 마르면 흠뻑 줍니다.\n\n"
+            "## 병충해\n\n진딧물이 생기면 물에 세제를 섞어 잎 뒷면에 뿌립니다.\n\n"
+            + "".join(
+                f"## {name}\n\n{name} 화분은 봄에 갈아 줍니다.\n\n" for name in ("로즈마리", "민트", "라벤더", "파슬리")
+            ),
+            "utf-8",
+        )
+        async with serve(rag_docs_dir=docs) as client:
+            lice = await ask(client, "진딧물 없애는 방법")
+            other = await ask(client, "자전거 타이어 고치는 방법")
+
+        assert lice["sources"][0]["heading"] == "베란다 허브 > 병충해"
+        assert "세제" in lice["answer"]
+        assert other["metadata"]["confidence"] == "none"
 
     def test_a_missing_folder_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(ValidationError, match="rag_docs_dir"):

@@ -2,6 +2,7 @@
 
 import logging
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,7 @@ class TestSize:
     def test_ten_thousand_headings_are_as_many_places(self, docs: Path, tmp_path: Path) -> None:
         (docs / "many.md").write_text("".join(f"{'#' * (n % 6 + 1)} Loaf {n}\n\nText.\n\n" for n in range(10_000)))
 
-        with open_index(tmp_path / "index.db", docs, SIZE) as store:
+        with closing(open_index(tmp_path / "index.db", docs, SIZE)) as store:
             assert store.chunks == 10_001
 
     @pytest.mark.parametrize(

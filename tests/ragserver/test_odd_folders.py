@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ class TestTrees:
         for number in range(20_000):
             (tmp_path / f"docs/{number % 100}/{number}.md").write_bytes(b"# Loaf\n\nLoaf %d is rye.\n" % number)
 
-        with open_index(tmp_path / "index.db", tmp_path / "docs", SIZE) as store:
+        with closing(open_index(tmp_path / "index.db", tmp_path / "docs", SIZE)) as store:
             assert store.documents == 20_000
         shutil.rmtree(tmp_path / "docs")
 
@@ -143,7 +144,7 @@ class TestTrees:
     def test_files_may_come_change_and_go_meanwhile(self, docs: Path, tmp_path: Path) -> None:
         with churning(docs):
             for _ in range(8):
-                with open_index(tmp_path / "index.db", docs, SIZE) as store:
+                with closing(open_index(tmp_path / "index.db", docs, SIZE)) as store:
                     assert store.documents >= 1
 
     def test_a_folder_that_went_is_an_error_and_the_index_stays(self, docs: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ import pytest_asyncio
 
 from ragserver.config import Settings
 from ragserver.remote.embeddings import Embeddings
-from ragserver.remote.endpoint import RefusedError, RemoteError
+from ragserver.remote.endpoint import FailedError, RefusedError, RemoteError
 from ragserver.remote.models import open_models
 from tests.ragserver.models import FakeModels, dialects, faults
 
+OUT_OF_MEMORY = faults.status(500, {"error": {"message": "CUDA out of memory"}})
 TEXTS = ["리스트는 바꿀 수 있다", "튜플은 바꿀 수 없다", "git rebase rewrites history"]
 
 
@@ -122,6 +123,23 @@ class TestLongTexts:
                 await embeddings.embed(["long " * 300])
 
         assert len(server.journal) == 3
+
+    async def test_are_not_cut_because_the_server_failed_once(self, server: FakeModels) -> None:
+        server.faults["embeddings"] = faults.first(1, OUT_OF_MEMORY)
+        async with embeddings_of(server) as embeddings:
+            (row,) = await embeddings.embed(["long " * 300])
+            (same,) = await embeddings.embed(["long " * 300])
+
+        assert [len(body["input"][0]) for body in server.asked("embeddings")] == [1500] * 3
+        assert row == pytest.approx(same)
+
+    async def test_are_not_cut_when_the_server_fails_for_another_reason(self, server: FakeModels) -> None:
+        server.faults["embeddings"] = OUT_OF_MEMORY
+        async with embeddings_of(server) as embeddings:
+            with pytest.raises(FailedError, match="CUDA out of memory"):
+                await embeddings.embed(["long " * 300])
+
+        assert [len(body["input"][0]) for body in server.asked("embeddings")] == [1500] * 2
 
 
 NO_VECTORS = {

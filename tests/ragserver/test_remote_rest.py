@@ -75,7 +75,7 @@ class TestRest:
         self, server: FakeModels, client: httpx.AsyncClient, code: str
     ) -> None:
         embeddings = Embeddings(Endpoint(client, server.url("vllm"), None, 5), "m", 32)
-        server.faults["embeddings"] = faults.first(1, faults.status(THERE[code]))
+        server.faults["embeddings"] = faults.first(2 if code == "500" else 1, faults.status(THERE[code]))
         with pytest.raises(RemoteError):
             await embeddings.embed(["text"])
 
@@ -121,6 +121,24 @@ class TestRest:
 
         assert ["no answer" in str(error) for error in errors] == [True, False, False, False, False]
         assert len(server.journal) == 2
+
+    async def test_a_probe_that_is_given_up_leaves_the_next_call_to_be_one(
+        self, server: FakeModels, client: httpx.AsyncClient
+    ) -> None:
+        clock = Clock()
+        embeddings = Embeddings(Endpoint(client, server.url("vllm"), None, 5, clock), "m", 32)
+        server.faults["embeddings"] = faults.status(503)
+        with pytest.raises(RemoteError):
+            await embeddings.embed(["text"])
+        clock.now += 10
+        server.faults["embeddings"] = gate = faults.Gate()
+        probe = asyncio.create_task(embeddings.embed(["text"]))
+        await gate.reached.wait()
+        probe.cancel()
+        await asyncio.wait([probe])
+        del server.faults["embeddings"]
+
+        assert len(await embeddings.embed(["text"])) == 1
 
     async def test_is_each_servers_own(self, server: FakeModels) -> None:
         server.faults["rerank"] = faults.status(503)

@@ -164,6 +164,22 @@ class TestWithoutAnAnswer:
         assert "Every" not in whole["answer"]
         assert whole["metadata"].items() >= {"mode": "extractive", "model": None, "degraded": ["llm"]}.items()
 
+    async def test_the_log_holds_neither_the_key_nor_what_was_said(
+        self, serve: Serve, bakery: Path, models: FakeModels, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        said = dialects.chunk({"content": "Every "})
+        for fault in (
+            faults.events(said, dialects.data({"error": {"message": "bad key sk-secret-1"}})),
+            faults.events(said, b'data: {"choices": "the patient is called Bob"}\n\n'),
+        ):
+            models.faults["chat"] = fault
+            async with serve(**settings_of(models, bakery, rag_llm_key="sk-secret-1")) as client:
+                assert (await stream(client, FEEDING))[-1][0] == "error"
+
+        assert "An answer broke off" in caplog.text
+        assert "sk-secret-1" not in caplog.text
+        assert "Bob" not in caplog.text
+
     async def test_the_next_question_is_answered_by_a_model_that_is_back(
         self, serve: Serve, bakery: Path, models: FakeModels
     ) -> None:

@@ -1,18 +1,22 @@
 """Stage 3 with a remote model: the order of the passages, and how sure it is that they answer."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from ragserver.config import Settings
+from ragserver.opening import open_pipeline
+from ragserver.remote.models import open_models
 from tests.ragserver.conftest import Serve, ready
 from tests.ragserver.models import FakeModels, faults
 from tests.ragserver.models.wire import Asked, Fault, Wire
 from tests.ragserver.questions import ask
 
 FLOUR = "Which flour?"  # a word of each passage
-HALF = "feed the goldfish with flour"
+HALF = "polish the goldfish bowl with flour"
 
 
 def settings_of(models: FakeModels, bakery: Path, dialect: str = "vllm", **more: object) -> dict[str, object]:
@@ -39,6 +43,18 @@ def documents(body: dict[str, Any]) -> list[str]:
 async def confidence(client: httpx.AsyncClient, question: str) -> str:
     found: str = (await ask(client, question))["metadata"]["confidence"]
     return found
+
+
+class TestWithoutTheStage:
+    async def test_the_reranker_does_not_judge_what_it_did_not_rank(self, bakery: Path, models: FakeModels) -> None:
+        settings = Settings(rag_db=bakery.parent / "index.db", **settings_of(models, bakery))  # type: ignore[arg-type]
+        async with open_models(settings) as opened_models:
+            opened = await open_pipeline(settings, opened_models)
+            with closing(opened.store):
+                found = await opened.search.with_stages(frozenset()).find("Who won the cup in 1998?")
+
+        assert found.confidence == "none"
+        assert models.asked("rerank") == []
 
 
 class TestOrder:
@@ -76,8 +92,19 @@ class TestOrder:
             await ask(client, "And why?", chat_history=before)
 
         (asked,) = models.asked("rerank")
-        assert asked["query"] == "How do I feed a starter?\nAnd why?"
+        assert asked["query"] == "And why?\nHow do I feed a starter?"
         assert asked["documents"] == ["Sourdough\n\nFeed the starter with flour every morning."]
+
+    async def test_scores_of_nothing_leave_the_closest_passage_to_be_quoted(
+        self, serve: Serve, bakery: Path, models: FakeModels
+    ) -> None:
+        models.faults["rerank"] = scoring(yeast=0.0, stone=0.0, starter=0.0)
+        async with serve(**settings_of(models, bakery)) as client:
+            body = await ask(client, "feed the starter")
+
+        assert body["metadata"]["confidence"] == "low"
+        assert "[1]" in body["answer"]
+        assert {source["score"] for source in body["sources"]} == {0.0}
 
     async def test_nothing_found_is_nothing_to_ask(self, serve: Serve, tmp_path: Path, models: FakeModels) -> None:
         (tmp_path / "empty").mkdir()
