@@ -11,7 +11,7 @@ from ragserver.chunks import Chunk
 from ragserver.question import Concept
 from ragserver.store import Store
 from ragserver.tokens import Language
-from ragserver.units import units
+from ragserver.units import units_with_tokens
 
 _COVERAGE_SHARE = 0.6
 _KNOWN_SHARE = 0.4
@@ -74,9 +74,8 @@ class Scale:
 
     def _best_unit(self, chunk: Chunk) -> float:
         assumed = set(tokens.tokens(chunk.heading.rpartition(" > ")[2]))
-        return max(
-            (self.coverage(assumed.union(tokens.tokens(unit.text))) for unit in units(chunk.content)), default=0.0
-        )
+        said = units_with_tokens(chunk.content)
+        return max((self.coverage(assumed | found) for _, found in said), default=0.0)
 
 
 def _sayings(concept: Concept) -> tuple[tuple[str, ...], ...]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
-from ragserver import markdown
+from ragserver import markdown, tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,12 @@ class Unit:
     kind: markdown.Kind
     text: str
     paragraph: int
+
+
+@lru_cache(maxsize=256)
+def units_with_tokens(content: str) -> tuple[tuple[Unit, frozenset[str]], ...]:
+    """Return the units of a Markdown text with their search tokens; the filter and the answer both ask for them."""
+    return tuple((unit, frozenset(tokens.tokens(unit.text))) for unit in units(content))
 
 
 def units(content: str) -> Iterator[Unit]:
