@@ -10,7 +10,7 @@ from ragserver.evidence import Scale
 from ragserver.findings import Findings
 from ragserver.reranking import Hit
 from ragserver.tokens import Language
-from ragserver.units import Unit, units_with_tokens
+from ragserver.units import Unit
 
 # Chosen by eye on the packaged notes: long enough to say it, short enough to be read in a chat.
 _FIRST_LENGTH = 600
@@ -91,14 +91,13 @@ def _worth_quoting(found: Findings) -> list[_Passage]:
 
 
 def _passage(number: int, hit: Hit, scale: Scale, asked: AbstractSet[str]) -> _Passage:
-    """Find the unit that fits best; what the heading says counts for every unit under it."""
-    assumed = frozenset(tokens.tokens(hit.chunk.heading.rpartition(" > ")[2]))
-    said = units_with_tokens(hit.chunk.content)
-    found = [unit for unit, _ in said]
-    qualities = [scale.coverage(assumed | words) - _penalty(unit) for unit, words in said]
+    """Find the unit that fits best."""
+    covered = scale.coverages(hit.chunk)
+    found = [unit for unit, _ in covered]
+    qualities = [coverage - _penalty(unit) for unit, coverage in covered]
     best = qualities.index(max(qualities))
     start = best - 1 if best and found[best].kind != "prose" and found[best - 1].kind == "prose" else best
-    return _Passage(number, hit, found[start:], qualities[best], _fit(assumed, asked))
+    return _Passage(number, hit, found[start:], qualities[best], _fit(frozenset(tokens.tokens(hit.chunk.title)), asked))
 
 
 def _fit(heading: AbstractSet[str], asked: AbstractSet[str]) -> float:

@@ -26,6 +26,11 @@ class Chunk:
     content: str
     language: Language
 
+    @property
+    def title(self) -> str:
+        """The heading that the passage stands under, without those above it."""
+        return self.heading.rpartition(" > ")[2]
+
 
 @dataclass(slots=True)
 class _Section:

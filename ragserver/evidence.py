@@ -11,7 +11,7 @@ from ragserver.chunks import Chunk
 from ragserver.question import Concept
 from ragserver.store import Store
 from ragserver.tokens import Language
-from ragserver.units import units_with_tokens
+from ragserver.units import Unit, units_with_tokens
 
 _COVERAGE_SHARE = 0.6
 _KNOWN_SHARE = 0.4
@@ -68,14 +68,14 @@ class Scale:
         if not total:
             return 0.0
         known = sum(term.weight for term in self.terms if term.is_known) / total
-        said = max((self._best_unit(chunk) for chunk in best), default=0.0)
+        said = max((coverage for chunk in best for _, coverage in self.coverages(chunk)), default=0.0)
         share = _COVERAGE_SHARE * said + _KNOWN_SHARE * known
         return 1.0 - float((1 - share) ** (1 + _TERM_BONUS * (min(len(self.terms), _MOST_TERMS) - 1)))
 
-    def _best_unit(self, chunk: Chunk) -> float:
-        assumed = set(tokens.tokens(chunk.heading.rpartition(" > ")[2]))
-        said = units_with_tokens(chunk.content)
-        return max((self.coverage(assumed | found) for _, found in said), default=0.0)
+    def coverages(self, chunk: Chunk) -> list[tuple[Unit, float]]:
+        """Return the units of a chunk with their coverage; what the heading says counts for every unit under it."""
+        assumed = frozenset(tokens.tokens(chunk.title))
+        return [(unit, self.coverage(assumed | found)) for unit, found in units_with_tokens(chunk.content)]
 
 
 def _sayings(concept: Concept) -> tuple[tuple[str, ...], ...]:

@@ -13,7 +13,7 @@ _VERB_LIKE_WEIGHT = 0.4
 _DIGITS_WEIGHT = 0.5
 _SYLLABLE_WEIGHT = 0.4
 _TELLING_DIGITS = 3
-_CONTEXT_WEIGHT = 0.5
+_BORROWED_WEIGHT = 0.5  # of a concept of the question before, as evidence
 _ENOUGH_CONCEPTS = 3
 _MOST_SAID = 1000  # characters of the question before that a model reads with a follow-up
 _MOST_WORDS = 2000  # one character may be a phrase of four words
@@ -52,7 +52,7 @@ def parse(text: str, history: Sequence[Utterance], glossary: Glossary) -> Questi
     said = said[:QUESTION_LENGTH]
     words = {concept.word for concept in own}
     context = tuple(
-        replace(concept, weight=concept.weight * _CONTEXT_WEIGHT)
+        replace(concept, weight=concept.weight * _BORROWED_WEIGHT)
         for concept in concepts(said, glossary)
         if concept.word not in words
     )

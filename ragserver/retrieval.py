@@ -16,7 +16,7 @@ from ragserver.vectors import Floats
 _RANK_OFFSET = 60  # k of reciprocal rank fusion (Cormack, Clarke, Büttcher 2009)
 _LOCAL_NEARNESS_WEIGHT = 0.5
 _TRANSLATED_WEIGHT = 0.8
-_CONTEXT_WEIGHT = 0.7
+_CONTEXT_WEIGHT = 0.7  # of what the concepts of the question before find
 _OTHER: Final[dict[Language, Language]] = {"ko": "en", "en": "ko"}
 
 

@@ -87,10 +87,8 @@ def check(path: Path, cases: Iterable[Case], passages: Sequence[Chunk]) -> None:
     documents: dict[str, list[Chunk]] = {}
     for passage in passages:
         documents.setdefault(passage.document, []).append(passage)
-    faults = [
-        (case.line, _fault_of(gold, documents)) for case in cases for gold in case.gold if _fault_of(gold, documents)
-    ]
-    _refuse(path, faults)
+    looked_up = [(case.line, _fault_of(gold, documents)) for case in cases for gold in case.gold]
+    _refuse(path, [(line, fault) for line, fault in looked_up if fault])
 
 
 def _cases(path: Path, text: str) -> list[Case]:

@@ -94,24 +94,25 @@ def slow_events(*data: bytes, pause_s: float) -> Fault:
 
 def first(number: int, fault: Fault) -> Fault:
     """The fault for so many requests; then all is well."""
-    left = number
-
-    async def play(asked: Asked, wire: Wire, good: Good) -> None:
-        nonlocal left
-        left -= 1
-        await (fault(asked, wire, good) if left >= 0 else good())
-
-    return play
+    return _turning(number, fault, _well)
 
 
 def after(number: int, fault: Fault) -> Fault:
     """All is well for so many requests; then the fault."""
+    return _turning(number, _well, fault)
+
+
+async def _well(_asked: Asked, _wire: Wire, good: Good) -> None:
+    await good()
+
+
+def _turning(number: int, early: Fault, late: Fault) -> Fault:
     left = number
 
     async def play(asked: Asked, wire: Wire, good: Good) -> None:
         nonlocal left
         left -= 1
-        await (good() if left >= 0 else fault(asked, wire, good))
+        await (early if left >= 0 else late)(asked, wire, good)
 
     return play
 
